@@ -1,0 +1,158 @@
+"""Words and numbers that several event families share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+import orjson
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+EPOCH_MAX: Final = 10_000_000
+STEP_MAX: Final = 2**53
+"""Largest integer that JSON readers keep exact."""
+METRICS_PER_CALL_MAX: Final = 512
+METRIC_NAME_LENGTH_MAX: Final = 250
+POINTS_PER_EVENT_MAX: Final = 1_000
+LOG_LINES_PER_EVENT_MAX: Final = 1_000
+LOG_MESSAGE_LENGTH_MAX: Final = 65_536
+TEXT_LENGTH_MAX: Final = 4_096
+
+
+class Fact(BaseModel):
+    """Data of an event. Readers ignore fields they do not know, so that a newer writer does not stop them."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Phase(StrEnum):
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogSource(StrEnum):
+    TRAINER = "trainer"
+    SDK = "sdk"
+    SYSTEM = "system"
+
+
+class TaskType(StrEnum):
+    DETECTION = "detection"
+    CLASSIFICATION = "classification"
+    SEGMENTATION = "segmentation"
+    POSE = "pose"
+
+
+def canonical_task_type(value: object) -> object:
+    """DICE writes ``object_detection`` where the API says ``detection``; they mean the same."""
+    return "detection" if value == "object_detection" else value
+
+
+AnyTaskType = Annotated[TaskType, BeforeValidator(canonical_task_type)]
+
+
+class ErrorCode(StrEnum):
+    """Why a run failed. Events hold a plain string, so that a new code needs no new event version."""
+
+    OOM = "OOM"
+    DATASET_NOT_FOUND = "DATASET_NOT_FOUND"
+    INVALID_CONFIG = "INVALID_CONFIG"
+    CHECKPOINT_UPLOAD_FAILED = "CHECKPOINT_UPLOAD_FAILED"
+    TIMEOUT = "TIMEOUT"
+    USER_STOPPED = "USER_STOPPED"
+    PROCESS_DIED = "PROCESS_DIED"
+    UNKNOWN = "UNKNOWN"
+
+
+ERROR_ADVICE: Final[Mapping[str, str]] = {
+    ErrorCode.OOM: "Reduce the batch size or the image size.",
+    ErrorCode.DATASET_NOT_FOUND: "Check that the data set is registered and that its storage can be reached.",
+    ErrorCode.INVALID_CONFIG: "Correct the values that the message names and create the job again.",
+    ErrorCode.CHECKPOINT_UPLOAD_FAILED: "Check the checkpoint storage, then retry.",
+    ErrorCode.TIMEOUT: "Check whether the run is stuck, or raise the limit.",
+    ErrorCode.USER_STOPPED: "Nothing to do: somebody asked the run to stop.",
+    ErrorCode.PROCESS_DIED: "The trainer ended without a word; read the last log lines, then retry.",
+    ErrorCode.UNKNOWN: "Read the error message and the last log lines.",
+}
+
+_NON_FINITE: Final[Mapping[str, float]] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def metric_value(value: object) -> float:
+    """A number, or one of the strings "NaN", "Infinity", "-Infinity", as a float.
+
+    Raises ValueError for anything else: a boolean is not a metric, and "1.5" is text.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f'must be a number or one of "NaN", "Infinity", "-Infinity", not {type(value).__name__}')
+    if isinstance(value, str):
+        if value not in _NON_FINITE:
+            raise ValueError(f'must be a number or one of "NaN", "Infinity", "-Infinity", not {value[:40]!r}')
+        return _NON_FINITE[value]
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError("is too large for a 64-bit float") from error
+
+
+def number_text(value: float) -> float | str:
+    """A float as JSON can carry it: non-finite ones become the strings that metric_value reads."""
+    if value == value and value not in (math.inf, -math.inf):
+        return value
+    return "NaN" if value != value else ("Infinity" if value > 0 else "-Infinity")
+
+
+def _metric_name(name: str) -> str:
+    if not name or len(name) > METRIC_NAME_LENGTH_MAX:
+        raise ValueError(f"a metric's name has 1 to {METRIC_NAME_LENGTH_MAX} characters, this one has {len(name)}")
+    if any(character < " " or character == "\x7f" for character in name):
+        raise ValueError("a metric's name has no control characters")
+    return name
+
+
+def _printable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain the character U+0000")
+    return text
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+MetricValue = Annotated[
+    float, BeforeValidator(metric_value), PlainSerializer(number_text, return_type=float | str, when_used="json")
+]
+Metrics = Annotated[dict[MetricName, MetricValue], Field(max_length=METRICS_PER_CALL_MAX)]
+Text = Annotated[str, AfterValidator(_printable), Field(max_length=TEXT_LENGTH_MAX)]
+Epoch = Annotated[int, Field(ge=0, le=EPOCH_MAX, strict=True)]
+Step = Annotated[int, Field(ge=0, le=STEP_MAX, strict=True)]
+JsonObject = dict[str, Any]
+
+
+def _with_text(value: Any) -> Any:
+    if isinstance(value, float):
+        return number_text(value)
+    if isinstance(value, Mapping):
+        return {key: _with_text(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_with_text(item) for item in value]
+    return value
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON with non-finite floats as strings (orjson alone would write them as null and lose them)."""
+    return orjson.dumps(_with_text(value))
+
+
+def utc_text(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds and a Z: ``2025-11-20T10:30:00.123456Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
