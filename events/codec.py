@@ -57,13 +57,9 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
     if topic not in event_type.topics:
         raise MalformedEvent(f"event type {type_name} does not belong on topic {topic}")
     try:
-        document = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        # A bare NaN token is no JSON, but what every Python json.dumps writes: accepted on input.
-        try:
-            document = orjson.loads(_BARE_NON_FINITE.sub(rb'"\1"', value))
-        except orjson.JSONDecodeError as error:
-            raise MalformedEvent(f"the value is not JSON: {error}") from error
+        document = _json(value, bare_non_finite=topic == wire.METRICS)
+    except orjson.JSONDecodeError as error:
+        raise MalformedEvent(f"the value is not JSON: {error}") from error
     try:
         return event_type.model.model_validate(document)
     except ValidationError as error:
@@ -72,6 +68,16 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         raise MalformedEvent(f"data of {type_name} is not valid: {problems}") from error
+
+
+def _json(value: bytes, *, bare_non_finite: bool) -> object:
+    """Decode JSON. A bare NaN token is no JSON, but what every Python ``json.dumps`` writes: metrics may hold it."""
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        if not bare_non_finite:
+            raise
+        return orjson.loads(_BARE_NON_FINITE.sub(rb'"\1"', value))
 
 
 def parse_time(text: str) -> datetime:

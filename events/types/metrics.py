@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
 
 from events.types.vocabulary import (
+    METRIC_VALUE_SCHEMA,
     METRICS_PER_CALL_MAX,
     POINTS_PER_EVENT_MAX,
     Epoch,
@@ -33,6 +34,7 @@ MetricColumn = Annotated[
     list[float | None],
     BeforeValidator(_column),
     PlainSerializer(_column_text, return_type=list[float | str | None], when_used="json"),
+    WithJsonSchema({"type": "array", "items": {"anyOf": [*METRIC_VALUE_SCHEMA["anyOf"], {"type": "null"}]}}),
 ]
 
 

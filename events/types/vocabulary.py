@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 
 import orjson
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 EPOCH_MAX: Final = 10_000_000
 STEP_MAX: Final = 2**53
@@ -128,8 +128,12 @@ def _printable(text: str) -> str:
 
 
 MetricName = Annotated[str, AfterValidator(_metric_name)]
+METRIC_VALUE_SCHEMA: Final = {"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"]}]}
 MetricValue = Annotated[
-    float, BeforeValidator(metric_value), PlainSerializer(number_text, return_type=float | str, when_used="json")
+    float,
+    BeforeValidator(metric_value),
+    PlainSerializer(number_text, return_type=float | str, when_used="json"),
+    WithJsonSchema(METRIC_VALUE_SCHEMA),
 ]
 Metrics = Annotated[dict[MetricName, MetricValue], Field(max_length=METRICS_PER_CALL_MAX)]
 Text = Annotated[str, AfterValidator(_printable), Field(max_length=TEXT_LENGTH_MAX)]
