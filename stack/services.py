@@ -1,0 +1,91 @@
+"""The services of the local stack: one visible table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from stack import kafka, mlflow, postgres, s3
+from stack.settings import Settings
+
+Ready = Callable[[Settings], Awaitable[str | None]]
+"""None when ready, else what is missing, for people."""
+
+
+async def _always(settings: Settings) -> str | None:
+    return None
+
+
+async def _api_lives(settings: Settings) -> str | None:
+    import asyncio
+
+    return await asyncio.to_thread(mlflow.http_ok, settings.backend_url.removesuffix("/api/v1") + "/healthz")
+
+
+def _module(*arguments: str) -> Callable[[Settings], list[str]]:
+    def command(settings: Settings) -> list[str]:
+        return [sys.executable, "-m", *arguments]
+
+    return command
+
+
+def _no_environment(settings: Settings) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """``listeners`` are the ports it opens, by their name in settings.PORT_SETTINGS; the first one is shown.
+
+    ``prepare`` runs in a thread before each start and must be safe to repeat. A one-shot service is done when it exits
+    with 0. ``user`` gives the system user to run as.
+    """
+
+    name: str
+    command: Callable[[Settings], list[str]]
+    needs: tuple[str, ...] = ()
+    listeners: tuple[str, ...] = ()
+    ready: Ready = _always
+    prepare: Callable[[Settings], None] | None = None
+    environment: Callable[[Settings], Mapping[str, str]] = _no_environment
+    user: Callable[[], str | None] | None = None
+    one_shot: bool = False
+    stop_timeout_s: float = 15.0
+
+
+STORES: Final = ("kafka", "postgres", "s3")
+
+SERVICES: Final = (
+    Service("kafka", kafka.command, (), ("kafka", "kafka-controller"), kafka.ready, kafka.prepare),
+    Service(
+        "postgres",
+        postgres.command,
+        listeners=("postgres",),
+        ready=postgres.ready,
+        prepare=postgres.prepare,
+        user=postgres.system_user,
+    ),
+    Service("s3", s3.command, (), ("s3", "s3-master", "s3-volume", "s3-filer"), s3.ready, s3.prepare),
+    Service("mlflow", mlflow.command, ("postgres", "s3"), ("mlflow",), mlflow.ready, environment=mlflow.environment),
+    Service("migrate", _module("projections", "migrate"), ("kafka", "postgres"), one_shot=True),
+    Service("api", _module("api"), ("migrate", *STORES), ("api",), _api_lives),
+    Service("projections-core", _module("projections", "run", "core"), ("migrate",)),
+    Service("projections-mlflow", _module("projections", "run", "mlflow"), ("migrate", "mlflow")),
+    Service("launcher", _module("trainers.launcher"), ("migrate", *STORES), stop_timeout_s=30.0),
+)
+
+SERVICE_NAMES: Final = tuple(service.name for service in SERVICES)
+
+
+def chosen(names: list[str]) -> tuple[Service, ...]:
+    """The named services and what they need, in the table's order; all for no name. Raises ValueError."""
+    by_name = {service.name: service for service in SERVICES}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise ValueError(f"no service is called {', '.join(unknown)}; there are {', '.join(SERVICE_NAMES)}")
+    wanted = set(names or SERVICE_NAMES)
+    while missing := {need for name in wanted for need in by_name[name].needs} - wanted:
+        wanted |= missing
+    return tuple(service for service in SERVICES if service.name in wanted)
