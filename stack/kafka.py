@@ -91,8 +91,18 @@ def prepare(settings: Settings) -> None:
         return
     cluster_id = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
     formatted = subprocess.run(
-        [java_command(), "-cp", jars, "kafka.tools.StorageTool", "format", "--standalone"]
-        + ["-t", cluster_id, "-c", str(configuration)],
+        [
+            java_command(),
+            "-cp",
+            jars,
+            "kafka.tools.StorageTool",
+            "format",
+            "--standalone",
+            "-t",
+            cluster_id,
+            "-c",
+            str(configuration),
+        ],
         capture_output=True,
         text=True,
         timeout=120,

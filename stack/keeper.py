@@ -158,7 +158,7 @@ class Keeper:
                 continue
             running.state = "stopping"
             self._write_state()
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(running.service.stop_signal)
             try:
                 await asyncio.to_thread(process.wait, running.service.stop_timeout_s)
             except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ class Service:
     user: Callable[[], str | None] | None = None
     one_shot: bool = False
     stop_timeout_s: float = 15.0
+    stop_signal: signal.Signals = signal.SIGTERM
 
 
 STORES: Final = ("kafka", "postgres", "s3")
@@ -66,6 +68,8 @@ SERVICES: Final = (
         ready=postgres.ready,
         prepare=postgres.prepare,
         user=postgres.system_user,
+        # Fast shutdown: SIGTERM would wait until every client has left.
+        stop_signal=signal.SIGINT,
     ),
     Service("s3", s3.command, (), ("s3", "s3-master", "s3-volume", "s3-filer"), s3.ready, s3.prepare),
     Service("mlflow", mlflow.command, ("postgres", "s3"), ("mlflow",), mlflow.ready, environment=mlflow.environment),
