@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from training_sdk.wire import METRICS, METRICS_REPORTED
 from events.asyncapi import example_of
 from events.codec import data_bytes
 from events.registry import BY_WIRE_NAME
+from stack.kafka import java_command
 from tests.services import World
 
 KAFKA_TOOLS = "org.apache.kafka:kafka-tools:4.3.1+org.slf4j:slf4j-simple:1.7.36"
@@ -21,6 +23,20 @@ KAFKA_TOOLS = "org.apache.kafka:kafka-tools:4.3.1+org.slf4j:slf4j-simple:1.7.36"
 def console_consumer_class_path() -> str:
     cache = Path.home() / ".cache" / "epochlog" / "jgo"
     return ":".join(str(jar) for jar in jgo.build(KAFKA_TOOLS, cache_dir=cache).all_jars)
+
+
+def console_consumer(bootstrap_servers: str, topic: str) -> str:
+    """What ``kafka-console-consumer`` prints for the topic's first record."""
+    return subprocess.run(
+        [java_command(), "-cp", console_consumer_class_path(), "org.apache.kafka.tools.consumer.ConsoleConsumer"]
+        + ["--bootstrap-server", bootstrap_servers, "--topic", topic, "--from-beginning"]
+        + ["--max-messages", "1", "--timeout-ms", "30000"]
+        + ["--formatter-property", "print.headers=true", "--formatter-property", "print.key=true"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
+    ).stdout.strip()
 
 
 async def test_the_console_consumer_prints_headers_key_and_plain_json(world: World) -> None:
@@ -37,31 +53,7 @@ async def test_the_console_consumer_prints_headers_key_and_plain_json(world: Wor
         headers = [(name, text.encode()) for name, text in example["headers"].items()]
         await producer.send_and_wait(topic, value, key=example["key"].encode(), headers=headers)
 
-    printed = subprocess.run(
-        [
-            "java",
-            "-cp",
-            console_consumer_class_path(),
-            "org.apache.kafka.tools.consumer.ConsoleConsumer",
-            "--bootstrap-server",
-            world.kafka_bootstrap_servers,
-            "--topic",
-            topic,
-            "--from-beginning",
-            "--max-messages",
-            "1",
-            "--timeout-ms",
-            "30000",
-            "--formatter-property",
-            "print.headers=true",
-            "--formatter-property",
-            "print.key=true",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=True,
-    ).stdout.strip()
+    printed = await asyncio.to_thread(console_consumer, world.kafka_bootstrap_servers, topic)
     header_text, key, document = printed.split("\t")
     assert dict(pair.split(":", 1) for pair in header_text.split(",")) == example["headers"]
     assert key == "25"
