@@ -1,0 +1,125 @@
+"""The one door: whatever is asked becomes facts in one transaction, and the answer comes after its commit."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import aiosql
+import asyncpg
+import orjson
+
+from events.types.vocabulary import json_bytes
+from producers import outbox
+from producers.callbacks import Body, ReportLogs
+from producers.commands import CreateJob, RegisterDataset
+from producers.database import Connection, Pool, transaction
+from producers.decide import Decision, Situation, decide
+from producers.errors import FieldProblem, Invalid
+from producers.job_state import load_dataset, load_jobs
+
+KEY_LENGTH_MAX: Final = 255
+queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """``outbox_ids`` are where the facts stand until the log has them; empty when nothing had to change."""
+
+    id: int
+    answer: dict[str, Any]
+    outbox_ids: tuple[int, ...]
+    repeated: bool = False
+
+
+async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None, now: datetime) -> Receipt:
+    """Lock, look, decide, append: one transaction. ``job_id`` is None for a command that makes something new.
+
+    ``key`` is the caller's Idempotency-Key. Without one, the same body for the same job, attempt and command counts
+    as a repeat and gets the first answer; log lines without a timestamp never do, nor does making something new.
+
+    Raises NotFound, Refused, Invalid; asyncpg.PostgresError, OSError and TimeoutError when Postgres fails.
+    """
+    if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
+        problem = FieldProblem(("header", "Idempotency-Key"), f"must have 1 to {KEY_LENGTH_MAX} characters")
+        raise Invalid(problem.message, [problem])
+    async with transaction(pool) as tx:
+        return await _accept(tx, job_id, command, key, now)
+
+
+async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | None, now: datetime) -> Receipt:
+    # Before the lock: a name of its own for something new, so that equal keys wait for each other.
+    await queries.lock_job(tx, name=f"job/{job_id}" if job_id is not None else f"new/{key}")
+    request_hash = _hash(type(command).__name__, command)
+    if key is not None:
+        receipt_key: str | None = f"key/{job_id}/{key}"
+        if repeated := await _repeat(tx, receipt_key, request_hash):
+            return repeated
+    situation = await _situation(tx, job_id, command, now)
+    if key is None:
+        attempt = situation.job.attempt if situation.job is not None else 0
+        receipt_key = _receipt_key(job_id, attempt, command, request_hash)
+        if repeated := await _repeat(tx, receipt_key, request_hash):
+            return repeated
+    decision = decide(situation, command)
+    return await _append(tx, situation, command, decision, receipt_key, request_hash, now)
+
+
+async def _situation(tx: Connection, job_id: int | None, command: Body, now: datetime) -> Situation:
+    if isinstance(command, CreateJob):
+        new_id: int = await queries.next_job_id(tx)
+        return Situation(new_id, now, dataset=await load_dataset(tx, command.dataset_id))
+    if isinstance(command, RegisterDataset):
+        return Situation(await queries.next_dataset_id(tx), now)
+    assert job_id is not None, f"{type(command).__name__} needs a job"
+    jobs = await load_jobs(tx, [job_id])
+    return Situation(job_id, now, job=jobs.get(job_id))
+
+
+async def _append(
+    tx: Connection,
+    situation: Situation,
+    command: Body,
+    decision: Decision,
+    receipt_key: str | None,
+    request_hash: str,
+    now: datetime,
+) -> Receipt:
+    of_a_job = not isinstance(command, RegisterDataset)
+    address = outbox.Address(str(situation.id), situation.id if of_a_job else None, decision.attempt)
+    note = outbox.ReceiptNote(receipt_key, request_hash, decision.answer)
+    ids = await outbox.append(tx, address, decision.facts, now, note)
+    return Receipt(situation.id, decision.answer, tuple(ids))
+
+
+async def _repeat(tx: Connection, receipt_key: str | None, request_hash: str) -> Receipt | None:
+    if receipt_key is None:
+        return None
+    found = await outbox.find_receipt(tx, receipt_key)
+    if found is None:
+        return None
+    if found["request_hash"] != request_hash:
+        message = "this Idempotency-Key was used for another request; use a new key for a new request"
+        raise Invalid(message, [FieldProblem(("header", "Idempotency-Key"), message)])
+    answer = found["answer"]
+    return Receipt(found["job_id"] or answer["id"], answer, (found["id"],), repeated=True)
+
+
+def _hash(name: str, command: Body) -> str:
+    canonical = orjson.dumps(orjson.loads(json_bytes(command.model_dump())), option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(name.encode() + b"\n" + canonical).hexdigest()
+
+
+def _receipt_key(job_id: int | None, attempt: int, command: Body, request_hash: str) -> str | None:
+    if job_id is None:
+        return None
+    if isinstance(command, ReportLogs) and any(entry.timestamp is None for entry in command.logs):
+        return None
+    return f"body/{job_id}/{attempt}/{request_hash}"
+
+
+TRANSIENT: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""Errors after which the same call may succeed."""

@@ -1,0 +1,131 @@
+"""The bodies of the six callbacks: what a trainer reports over HTTP. The request body is the command."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from events.types.jobs import TrainingResults
+from events.types.vocabulary import (
+    LOG_LINES_PER_EVENT_MAX,
+    LOG_MESSAGE_LENGTH_MAX,
+    Epoch,
+    JsonObject,
+    LogLevel,
+    LogSource,
+    Metrics,
+    Phase,
+    Step,
+    Text,
+)
+
+Bytes = Annotated[int, Field(ge=0, le=2**53, strict=True)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Body(BaseModel):
+    """A request body. Fields that we do not know are ignored, so that newer clients keep working."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class ReportStarted(Body):
+    pid: Annotated[int, Field(ge=0, strict=True)] | None = None
+    hostname: Text | None = None
+    gpu_info: JsonObject | list[JsonObject] | None = None
+    total_epochs: Epoch | None = None
+
+
+class ReportProgress(Body):
+    epoch: Epoch
+    total_epochs: Epoch
+    phase: Phase = Phase.TRAIN
+    eta_seconds: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _epoch_in_range(self) -> Self:
+        if self.epoch > self.total_epochs:
+            raise ValueError(f"epoch {self.epoch} is beyond total_epochs {self.total_epochs}")
+        return self
+
+
+class ReportMetrics(Body):
+    epoch: Epoch | None = None
+    step: Step | None = None
+    phase: Phase = Phase.TRAIN
+    metrics: Metrics
+
+    @model_validator(mode="after")
+    def _says_when(self) -> Self:
+        if self.epoch is None and self.step is None:
+            raise ValueError("epoch or step is missing: a metric belongs to one of them")
+        if not self.metrics:
+            raise ValueError("metrics is empty")
+        return self
+
+
+class ReportCheckpoint(Body):
+    epoch: Epoch | None = None
+    checkpoint_path: Annotated[Text, Field(min_length=1)]
+    is_best: bool = False
+    metrics: Metrics | None = None
+    file_size_bytes: Bytes | None = None
+
+
+class ReportCompletion(Body):
+    status: Literal["completed", "failed", "stopped"]
+    training_results: TrainingResults | None = None
+    best_checkpoint_path: Text | None = None
+    final_checkpoint_path: Text | None = None
+    error_code: Annotated[Text, Field(min_length=1)] | None = None
+    error_message: Annotated[str, Field(max_length=LOG_MESSAGE_LENGTH_MAX)] | None = None
+    last_successful_epoch: Epoch | None = None
+    stopped_at_epoch: Epoch | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.status == "completed" and self.training_results is None:
+            raise ValueError("a completion with status 'completed' needs training_results")
+        if self.status == "failed" and (self.error_code is None or self.error_message is None):
+            raise ValueError("a completion with status 'failed' needs error_code and error_message")
+        return self
+
+
+class LogEntry(Body):
+    level: LogLevel = LogLevel.INFO
+    message: Annotated[str, Field(max_length=LOG_MESSAGE_LENGTH_MAX)]
+    timestamp: datetime | None = None
+    source: LogSource = LogSource.TRAINER
+    metadata: JsonObject | None = None
+
+    @field_validator("message")
+    @classmethod
+    def _printable(cls, message: str) -> str:
+        if "\x00" in message:
+            raise ValueError("must not contain the character U+0000")
+        return message
+
+    @field_validator("timestamp", mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, str):
+            raise ValueError("must be an ISO 8601 time such as 2025-11-20T10:35:00.123Z")
+        return value
+
+
+class ReportLogs(Body):
+    """One line as the body itself, or many under ``logs``. A batch with a bad line is refused whole."""
+
+    logs: Annotated[list[LogEntry], Field(min_length=1, max_length=LOG_LINES_PER_EVENT_MAX)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _single_line(cls, value: Any) -> Any:
+        if isinstance(value, dict) and "logs" not in value:
+            return {"logs": [value]}
+        return value
+
+
+Callback = ReportStarted | ReportProgress | ReportMetrics | ReportCheckpoint | ReportCompletion | ReportLogs

@@ -1,0 +1,1 @@
+"""Registering data sets: read, check, describe."""

@@ -1,0 +1,318 @@
+"""What follows from what is asked: pure decisions, one a command, in one visible table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from events.job import EXIT, Job
+from events.lifecycle import JobState
+from events.types.checkpoints import CheckpointSaved
+from events.types.datasets import DatasetRegistered
+from events.types.jobs import (
+    JobCompleted,
+    JobCreated,
+    JobFailed,
+    JobFound,
+    JobLaunched,
+    JobLost,
+    JobQueued,
+    JobStarted,
+    JobStopped,
+    ProgressReported,
+    StopRequested,
+    StopSignalled,
+    TrainingResults,
+)
+from events.types.logs import LogLine, LogWritten
+from events.types.metrics import MetricsReported
+from events.types.vocabulary import Fact
+from producers.callbacks import (
+    Body,
+    ReportCheckpoint,
+    ReportCompletion,
+    ReportLogs,
+    ReportMetrics,
+    ReportProgress,
+    ReportStarted,
+)
+from producers.commands import (
+    CreateJob,
+    JudgeFound,
+    JudgeLost,
+    LaunchJob,
+    QueueJob,
+    RecordFailure,
+    RecordStopSignal,
+    RegisterDataset,
+    StopJob,
+)
+from producers.errors import FieldProblem, Invalid, NotFound, Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a decision may look at: the job as it is, the time, and what was looked up for the command."""
+
+    id: int
+    now: datetime
+    job: Job | None = None
+    dataset: DatasetRegistered | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Facts to append, and the answer. No facts: nothing changes, the answer says so."""
+
+    facts: list[Fact]
+    answer: dict[str, Any]
+    attempt: int = 0
+    job_id: int | None = field(default=None)
+
+
+def decide(situation: Situation, command: Body) -> Decision:
+    """Raises NotFound, Refused or Invalid. KeyError for a command that stands in no table."""
+    return DECIDERS[type(command)](situation, command)
+
+
+def _existing(situation: Situation) -> Job:
+    if situation.job is None or not situation.job.exists:
+        raise NotFound(f"there is no training job {situation.id}")
+    return situation.job
+
+
+def _not_ended(job: Job, what: str) -> None:
+    if job.ended and job.ended_by != EXIT:
+        raise Refused(f"job {job.id} is {job.state} already: {what} is not accepted after the end")
+
+
+def _attempt(job: Job) -> int:
+    """The attempt that a callback speaks of: the present one; a run by hand is attempt 1."""
+    return max(1, job.attempt)
+
+
+def _ok(job: Job, *facts: Fact) -> Decision:
+    return Decision(list(facts), {"status": "ok", "job_id": job.id}, _attempt(job))
+
+
+def _check_epoch(job: Job, epoch: int | None, total: int | None = None) -> None:
+    limit = total or job.total_epochs
+    if epoch is not None and limit is not None and epoch > limit:
+        problem = FieldProblem(("body", "epoch"), f"epoch {epoch} is beyond the job's {limit} epochs", epoch)
+        raise Invalid(problem.message, [problem])
+
+
+def _create_job(situation: Situation, command: CreateJob) -> Decision:
+    problems: list[FieldProblem] = []
+    framework = command.framework_or_guess
+    if framework is None:
+        message = f"no framework is known for model {command.model_name!r}; name one"
+        problems.append(FieldProblem(("body", "framework"), message))
+    dataset = situation.dataset
+    if dataset is None:
+        message = f"data set {command.dataset_id} is not registered"
+        problems.append(FieldProblem(("body", "dataset_id"), message, command.dataset_id))
+    elif command.task_type not in dataset.task_types:
+        message = f"data set {command.dataset_id} has annotations for {', '.join(dataset.task_types)} only"
+        problems.append(FieldProblem(("body", "task_type"), message, str(command.task_type)))
+    if problems or dataset is None:
+        raise Invalid("; ".join(problem.message for problem in problems), problems)
+    created = JobCreated(
+        name=command.name,
+        description=command.description,
+        model_name=command.model_name,
+        framework=framework,
+        task_type=str(command.task_type),
+        dataset_id=command.dataset_id,
+        dataset_uri=dataset.storage_path,
+        config=command.config,
+        advanced_config=command.advanced_config,
+        launch=command.launch,
+        primary_metric=_text(command.config.get("primary_metric")),
+        primary_metric_mode=_text(command.config.get("primary_metric_mode")),
+    )
+    return Decision([created], {"id": situation.id}, job_id=situation.id)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _stop_job(situation: Situation, command: StopJob) -> Decision:
+    job = _existing(situation)
+    answer = {"status": "accepted", "job_id": job.id}
+    if job.ended:
+        raise Refused(f"job {job.id} is {job.state} already: there is nothing to stop")
+    if job.stop is not None:
+        return Decision([], answer, job.attempt)
+    requested = StopRequested(requested_by=command.requested_by, reason=command.reason)
+    if job.state in (JobState.PENDING, JobState.QUEUED) and job.attempt == 0:
+        return Decision([requested, JobStopped(stopped_at_epoch=job.current_epoch)], answer, job.attempt)
+    return Decision([requested], answer, job.attempt)
+
+
+def _queue_job(situation: Situation, command: QueueJob) -> Decision:
+    job = _existing(situation)
+    facts: list[Fact] = [JobQueued(reason=command.reason)] if job.state is JobState.PENDING else []
+    return Decision(facts, {"job_id": job.id}, job.attempt)
+
+
+def _launch_job(situation: Situation, command: LaunchJob) -> Decision:
+    job = _existing(situation)
+    if job.ended and job.state is not JobState.FAILED:
+        raise Refused(f"job {job.id} is {job.state} already")
+    if job.stop is not None:
+        raise Refused(f"job {job.id} was asked to stop")
+    if command.attempt != job.attempt + 1:
+        raise Refused(f"job {job.id} is at attempt {job.attempt}; attempt {command.attempt} cannot follow")
+    launched = JobLaunched(launcher=command.launcher, hostname=command.hostname, reason=command.reason)
+    return Decision([launched], {"job_id": job.id}, command.attempt)
+
+
+def _record_stop_signal(situation: Situation, command: RecordStopSignal) -> Decision:
+    job = _existing(situation)
+    done = job.stop is None or job.stop.signalled_at is not None
+    facts: list[Fact] = [] if done else [StopSignalled(signal=command.signal, reason=command.reason)]
+    return Decision(facts, {"job_id": job.id}, job.attempt)
+
+
+def _record_failure(situation: Situation, command: RecordFailure) -> Decision:
+    job = _existing(situation)
+    failed = JobFailed(error_code=command.error_code, error_message=command.error_message)
+    return Decision([] if job.ended else [failed], {"job_id": job.id}, job.attempt)
+
+
+def _judge_lost(situation: Situation, command: JudgeLost) -> Decision:
+    job = _existing(situation)
+    lost = JobLost(reason=command.reason, last_seen=command.last_seen)
+    return Decision([lost] if job.state is JobState.RUNNING else [], {"job_id": job.id}, job.attempt)
+
+
+def _judge_found(situation: Situation, command: JudgeFound) -> Decision:
+    job = _existing(situation)
+    facts: list[Fact] = [JobFound(reason=command.reason)] if job.state is JobState.LOST else []
+    return Decision(facts, {"job_id": job.id}, job.attempt)
+
+
+def _started(situation: Situation, command: ReportStarted) -> Decision:
+    job = _existing(situation)
+    _not_ended(job, "a start")
+    if job.started_session is not None:
+        if (job.pid, job.hostname) == (command.pid, command.hostname):
+            return _ok(job)
+        raise Refused(f"job {job.id} is running already, as process {job.pid} on {job.hostname}")
+    return _ok(
+        job,
+        JobStarted(
+            pid=command.pid,
+            hostname=command.hostname,
+            gpu_info=command.gpu_info,
+            total_epochs=command.total_epochs,
+        ),
+    )
+
+
+def _progressed(situation: Situation, command: ReportProgress) -> Decision:
+    job = _existing(situation)
+    _not_ended(job, "progress")
+    return _ok(
+        job,
+        ProgressReported(
+            epoch=command.epoch,
+            total_epochs=command.total_epochs,
+            phase=str(command.phase),
+            eta_seconds=command.eta_seconds,
+        ),
+    )
+
+
+def _measured(situation: Situation, command: ReportMetrics) -> Decision:
+    job = _existing(situation)
+    _not_ended(job, "a metric")
+    _check_epoch(job, command.epoch)
+    return _ok(
+        job,
+        MetricsReported(
+            phase=str(command.phase),
+            steps=[command.step],
+            epochs=[command.epoch],
+            times=[situation.now.timestamp()],
+            values={name: [value] for name, value in command.metrics.items()},
+        ),
+    )
+
+
+def _checkpoint_saved(situation: Situation, command: ReportCheckpoint) -> Decision:
+    job = _existing(situation)
+    _not_ended(job, "a checkpoint")
+    _check_epoch(job, command.epoch)
+    return _ok(job, CheckpointSaved.model_validate(command.model_dump()))
+
+
+def _completed(situation: Situation, command: ReportCompletion) -> Decision:
+    job = _existing(situation)
+    _not_ended(job, "another completion")
+    _check_epoch(job, command.last_successful_epoch)
+    _check_epoch(job, command.stopped_at_epoch)
+    paths = {
+        "best_checkpoint_path": command.best_checkpoint_path,
+        "final_checkpoint_path": command.final_checkpoint_path,
+    }
+    results = command.training_results or TrainingResults()
+    match command.status:
+        case "completed":
+            return _ok(job, JobCompleted(training_results=results, **paths))
+        case "stopped":
+            stopped_at = command.stopped_at_epoch
+            given = command.training_results
+            return _ok(job, JobStopped(stopped_at_epoch=stopped_at, training_results=given, **paths))
+        case "failed":
+            return _ok(
+                job,
+                JobFailed(
+                    error_code=command.error_code or "UNKNOWN",
+                    error_message=command.error_message or "",
+                    last_successful_epoch=command.last_successful_epoch,
+                ),
+            )
+
+
+def _logged(situation: Situation, command: ReportLogs) -> Decision:
+    job = _existing(situation)
+    lines = [
+        LogLine(
+            level=entry.level,
+            message=entry.message,
+            timestamp=entry.timestamp or situation.now,
+            source=entry.source,
+            metadata=entry.metadata,
+        )
+        for entry in command.logs
+    ]
+    return Decision([LogWritten(lines=lines)], {"status": "ok", "received": len(lines)}, _attempt(job))
+
+
+def _register_dataset(situation: Situation, command: RegisterDataset) -> Decision:
+    registered = command.description.model_copy(update={"dataset_id": situation.id})
+    return Decision([registered], {"id": situation.id})
+
+
+DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
+    CreateJob: _create_job,
+    StopJob: _stop_job,
+    QueueJob: _queue_job,
+    LaunchJob: _launch_job,
+    RecordStopSignal: _record_stop_signal,
+    RecordFailure: _record_failure,
+    JudgeLost: _judge_lost,
+    JudgeFound: _judge_found,
+    RegisterDataset: _register_dataset,
+    ReportStarted: _started,
+    ReportProgress: _progressed,
+    ReportMetrics: _measured,
+    ReportCheckpoint: _checkpoint_saved,
+    ReportCompletion: _completed,
+    ReportLogs: _logged,
+}

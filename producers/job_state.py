@@ -1,0 +1,67 @@
+"""What a job is right now: its projected row, and on top of it what the outbox holds that is not applied yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import aiosql
+
+from events.codec import parse_data
+from events.envelope import Event
+from events.job import Job, evolve
+from events.registry import event_type_of
+from events.types.datasets import DatasetRegistered
+from events.types.vocabulary import Fact
+from producers.database import Connection
+from training_sdk.wire import DATASETS
+
+queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+
+
+def event_of_row(row: Mapping[str, Any]) -> Event[Fact]:
+    """An outbox row as the event it will be in the log."""
+    return Event(
+        topic=row["topic"],
+        key=row["key"],
+        type=row["type"],
+        time=row["time"],
+        source=row["source"],
+        attempt=row["attempt"],
+        rank=0,
+        session=row["session"],
+        seq=row["seq"],
+        data=parse_data(row["type"], row["topic"], row["data"]),
+    )
+
+
+async def load_jobs(transaction: Connection, job_ids: Sequence[int]) -> dict[int, Job]:
+    """The jobs that exist among ``job_ids``; needs a transaction of producers.database."""
+    jobs: dict[int, Job | None] = dict.fromkeys(job_ids)
+    for row in await queries.projected_jobs(transaction, job_ids=list(job_ids)):
+        jobs[row["id"]] = Job.model_validate(row["job"])
+    for row in await queries.unapplied_events(transaction, job_ids=list(job_ids)):
+        jobs[row["job_id"]] = evolve(jobs[row["job_id"]], event_of_row(row))
+    return {job_id: job for job_id, job in jobs.items() if job is not None and job.exists}
+
+
+async def load_open_jobs(transaction: Connection) -> dict[int, Job]:
+    """Every job that has not ended."""
+    rows = await queries.jobs_that_have_not_ended(transaction)
+    jobs = await load_jobs(transaction, [row["id"] for row in rows])
+    return {job_id: job for job_id, job in jobs.items() if not job.ended}
+
+
+async def load_dataset(transaction: Connection, dataset_id: int) -> DatasetRegistered | None:
+    """A registered data set, also when its registration still waits in the outbox."""
+    row = await queries.projected_dataset(transaction, dataset_id=dataset_id)
+    if row is not None:
+        return DatasetRegistered.model_validate(row["document"])
+    event_type = event_type_of(DatasetRegistered).wire_name
+    row = await queries.unapplied_dataset(transaction, dataset_id=str(dataset_id), event_type=event_type)
+    if row is None:
+        return None
+    data = parse_data(event_type, DATASETS, row["data"])
+    assert isinstance(data, DatasetRegistered)
+    return data

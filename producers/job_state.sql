@@ -1,0 +1,32 @@
+-- name: projected_jobs
+SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]);
+
+-- name: unapplied_events
+-- Events of the outbox on the jobs' topic that the jobs read model has not applied yet, in their order.
+SELECT outbox.*
+FROM write.outbox
+LEFT JOIN jobs_session_marks AS marks ON marks.session = outbox.session AND marks.topic = outbox.topic
+WHERE outbox.job_id = ANY(:job_ids::bigint[])
+  AND outbox.topic = 'training.jobs'
+  AND (outbox.seq IS NULL OR outbox.seq > COALESCE(marks.high, 0))
+ORDER BY outbox.id;
+
+-- name: projected_dataset^
+SELECT document FROM datasets WHERE id = :dataset_id;
+
+-- name: unapplied_dataset^
+SELECT data FROM write.outbox
+WHERE topic = 'training.datasets' AND key = :dataset_id AND job_id IS NULL AND type = :event_type
+ORDER BY id DESC LIMIT 1;
+
+-- name: jobs_that_have_not_ended
+-- Jobs of the read model that go on, and jobs of which the outbox holds something unapplied.
+SELECT id FROM training_jobs WHERE state NOT IN ('completed', 'stopped', 'failed')
+UNION
+SELECT DISTINCT outbox.job_id
+FROM write.outbox
+LEFT JOIN jobs_session_marks AS marks ON marks.session = outbox.session AND marks.topic = outbox.topic
+WHERE outbox.job_id IS NOT NULL
+  AND outbox.topic = 'training.jobs'
+  AND (outbox.seq IS NULL OR outbox.seq > COALESCE(marks.high, 0))
+ORDER BY 1;

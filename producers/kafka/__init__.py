@@ -1,0 +1,1 @@
+"""The producers of the log: the real publisher and one in memory, under one contract."""

@@ -1,0 +1,151 @@
+"""The outbox: facts that were accepted and wait for the log, with the receipts that make repeats harmless."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import aiosql
+
+from events.codec import data_bytes
+from events.registry import event_type_of
+from events.types.sessions import SessionOpened
+from events.types.vocabulary import Fact, utc_text
+from producers.database import Connection, Pool
+from training_sdk.wire import WireEvent
+
+BATCH_MAX: Final = 500
+queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Whose facts these are: the job (or data set) and the attempt they speak of."""
+
+    key: str
+    job_id: int | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptNote:
+    """Stands on a command's first row, so that the same command finds it again."""
+
+    key: str | None
+    request_hash: str
+    answer: dict[str, Any]
+
+
+async def append(
+    transaction: Connection, address: Address, facts: Sequence[Fact], now: datetime, note: ReceiptNote
+) -> list[int]:
+    """Add facts in order, each topic's session opened first. Returns the outbox ids, ascending.
+
+    The caller holds the lock of the job, so ids of one job are in the order of their commits.
+    """
+    installation: uuid.UUID = await queries.installation_id(transaction)
+    kind = "job" if address.job_id is not None else "key"
+    name = f"outbox/{kind}/{address.key}/{address.attempt}"
+    common: dict[str, Any] = {
+        "key": address.key,
+        "job_id": address.job_id,
+        "time": now,
+        "source": "/epochlog/outbox",
+        "attempt": address.attempt,
+        "session": uuid.uuid5(installation, name).hex,
+    }
+    nothing: dict[str, Any] = {"receipt_key": None, "request_hash": None, "answer": None}
+    receipt: dict[str, Any] = {"receipt_key": note.key, "request_hash": note.request_hash, "answer": note.answer}
+    ids: list[int] = []
+    for fact in facts:
+        event_type = event_type_of(type(fact))
+        topic = event_type.topics[0]
+        if await queries.open_session(transaction, session=common["session"], topic=topic) is not None:
+            opened = SessionOpened(sender="outbox")
+            opened_type = event_type_of(SessionOpened).wire_name
+            row = {**common, **nothing, "topic": topic, "type": opened_type, "data": data_bytes(opened)}
+            await queries.append(transaction, **row)
+        row = {**common, **receipt, "topic": topic, "type": event_type.wire_name, "data": data_bytes(fact)}
+        ids.append(await queries.append(transaction, **row))
+        receipt = nothing
+    return ids
+
+
+async def find_receipt(transaction: Connection, key: str) -> dict[str, Any] | None:
+    row = await queries.receipt(transaction, receipt_key=key)
+    return None if row is None else dict(row)
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    id: int
+    event: WireEvent
+
+
+async def take_unsent(pool: Pool, limit: int = BATCH_MAX) -> list[Unsent]:
+    """The oldest facts that are not in the log yet, each with its seq, which is committed before anything is sent.
+
+    Only the holder of the relay's lock may call this.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        rows = await queries.unsent(connection, limit=limit)
+        new = [row for row in rows if row["seq"] is None]
+        numbers = await _give_numbers(connection, new) if new else {}
+    return [
+        Unsent(
+            row["id"],
+            WireEvent(
+                topic=row["topic"],
+                key=row["key"],
+                type=row["type"],
+                time=utc_text(row["time"]),
+                source=row["source"],
+                attempt=row["attempt"],
+                rank=0,
+                session=row["session"],
+                seq=row["seq"] if row["seq"] is not None else numbers[row["id"]],
+                data=row["data"],
+            ),
+        )
+        for row in rows
+    ]
+
+
+async def _give_numbers(connection: Connection, rows: Sequence[Any]) -> dict[int, int]:
+    """Count up per session and topic, in the order of the ids. Returns id -> seq."""
+    sessions = sorted({row["session"] for row in rows})
+    found = await queries.last_numbers(connection, sessions=sessions)
+    last = {(row["session"], row["topic"]): row["last_seq"] for row in found}
+    given: dict[int, int] = {}
+    for row in rows:
+        counter = (row["session"], row["topic"])
+        last[counter] += 1
+        given[row["id"]] = last[counter]
+    await queries.give_numbers(connection, ids=list(given), seqs=list(given.values()))
+    await queries.note_last_numbers(
+        connection,
+        sessions=[session for session, _ in last],
+        topics=[topic for _, topic in last],
+        last_seqs=list(last.values()),
+    )
+    return given
+
+
+async def mark_sent(pool: Pool, sent: Sequence[tuple[int, int, int]]) -> None:
+    """Note that rows are in the log: (outbox id, partition, offset)."""
+    async with pool.acquire() as connection:
+        await queries.mark_sent(
+            connection,
+            ids=[row[0] for row in sent],
+            partitions=[row[1] for row in sent],
+            log_offsets=[row[2] for row in sent],
+        )
+
+
+async def prune(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        await queries.prune(connection)
