@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import aiosql
 import asyncpg
 import orjson
 
@@ -20,9 +19,10 @@ from producers.database import Connection, Pool, transaction
 from producers.decide import Decision, Situation, decide
 from producers.errors import FieldProblem, Invalid
 from producers.job_state import load_dataset, load_jobs
+from producers.queries import load_queries
 
 KEY_LENGTH_MAX: Final = 255
-queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
 @dataclass(frozen=True, slots=True)

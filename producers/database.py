@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
-import aiosql
 import asyncpg
 import orjson
 
+from producers.queries import load_queries
+
 POOL_SIZE_MAX: Final = 10
 COMMAND_TIMEOUT_S: Final = 30.0
-queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
-Connection = asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]
-Pool = asyncpg.Pool[Any]
+# Strings: asyncpg's classes take parameters in their type stubs only.
+Connection: TypeAlias = "asyncpg.Connection[Any] | asyncpg.pool.PoolConnectionProxy[Any]"
+Pool: TypeAlias = "asyncpg.Pool[Any]"
 
 
 async def prepare_connection(connection: asyncpg.Connection[Any]) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import aiosql
-
 from events.codec import parse_data
 from events.envelope import Event
 from events.job import Job, evolve
@@ -15,9 +13,10 @@ from events.registry import event_type_of
 from events.types.datasets import DatasetRegistered
 from events.types.vocabulary import Fact
 from producers.database import Connection
+from producers.queries import load_queries
 from training_sdk.wire import DATASETS
 
-queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
 def event_of_row(row: Mapping[str, Any]) -> Event[Fact]:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import aiosql
 import asyncpg
 
+from producers.queries import load_queries
+
 MIGRATIONS_FOLDER: Final = Path(__file__).parent / "migrations"
-queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
 class MigrationRefused(RuntimeError):

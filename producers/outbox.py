@@ -9,17 +9,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-import aiosql
-
 from events.codec import data_bytes
 from events.registry import event_type_of
 from events.types.sessions import SessionOpened
 from events.types.vocabulary import Fact, utc_text
 from producers.database import Connection, Pool
+from producers.queries import load_queries
 from training_sdk.wire import WireEvent
 
 BATCH_MAX: Final = 500
-queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import random
 from pathlib import Path
 from typing import Any, Final
 
-import aiosql
 import asyncpg
 
 from producers import outbox
 from producers.database import Pool, connect
 from producers.kafka.publisher import Publisher, PublishFailed
+from producers.queries import load_queries
 
 POLL_INTERVAL_S: Final = 1.0
 """NOTIFY wakes the relay; the poll is for a notice that was missed."""
@@ -24,7 +24,7 @@ BACK_OFF_MAX_S: Final = 5.0
 PRUNE_INTERVAL_S: Final = 3_600.0
 
 logger = logging.getLogger(__name__)
-queries: Final[Any] = aiosql.from_path(Path(__file__).with_suffix(".sql"), "asyncpg")
+queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
 class Relay:

@@ -1,0 +1,47 @@
+"""The read models: ``python -m projections migrate | run PROCESS``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from producers.kafka.create_topics import TopicRefused
+from producers.migrate import MigrationRefused
+from projections.registry import PROCESSES
+from projections.runtime.versions import WrongVersion
+from projections.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m projections", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("migrate", help="make topics, tables and read models that are missing")
+    run = verbs.add_parser("run", help="follow the log until SIGTERM")
+    run.add_argument("process", choices=PROCESSES)
+    options = parser.parse_args(arguments)
+    settings = Settings.from_env()
+    if options.verb == "migrate":
+        return _migrate(settings)
+    # Imported here: faust takes a second and is needed by no other verb.
+    from projections.runtime.faust_worker import run as run_worker
+
+    run_worker(options.process, settings)
+    return 0
+
+
+def _migrate(settings: Settings) -> int:
+    from projections.migration import migrate_all
+
+    try:
+        done = asyncio.run(migrate_all(settings))
+    except (MigrationRefused, TopicRefused, WrongVersion) as error:
+        print(error, file=sys.stderr)
+        return 1
+    for line in done or ["nothing to do"]:
+        print(line)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,71 @@
+"""Jobs: each one's fold, and its audit trail with the job after every event."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from events.envelope import Event
+from events.job import Job, fold
+from events.lifecycle import status_of
+from events.types.vocabulary import Fact
+from producers.database import Connection
+from producers.queries import load_queries
+
+TABLES: Final = Path(__file__).with_suffix(".sql")
+queries: Final = load_queries(TABLES)
+
+
+async def record(tx: Connection, events: Sequence[Event[Fact]]) -> None:
+    """Fold events of any jobs, in log order."""
+    job_ids = sorted({event.job_id for event in events})
+    jobs = {row["id"]: Job.model_validate(row["job"]) for row in await queries.load(tx, job_ids=job_ids)}
+    last: dict[int, Event[Fact]] = {}
+    trail: list[dict[str, Any]] = []
+    for event in events:
+        folded = fold(jobs.get(event.job_id), event)
+        jobs[event.job_id], last[event.job_id] = folded.job, event
+        trail.append(_trail_row(event, folded.job, folded.ignored))
+    await queries.append_events(tx, trail)
+    await queries.save(tx, [_job_row(jobs[job_id], last[job_id]) for job_id in job_ids])
+
+
+def _trail_row(event: Event[Fact], job: Job, ignored: str | None) -> dict[str, Any]:
+    assert event.position is not None
+    return {
+        "job_id": event.job_id,
+        "partition": event.position.partition,
+        "log_offset": event.position.offset,
+        "type": event.type,
+        "time": event.time,
+        "append_time": event.append_time,
+        "attempt": event.attempt,
+        "rank": event.rank,
+        "session": event.session,
+        "seq": event.seq,
+        "data": event.data.model_dump(mode="json", exclude_none=True),
+        "state": str(job.state),
+        "job": None if ignored is not None else job.model_dump(mode="json"),
+        "ignored_reason": ignored,
+    }
+
+
+def _job_row(job: Job, event: Event[Fact]) -> dict[str, Any]:
+    assert event.position is not None
+    return {
+        "id": job.id,
+        "name": job.name,
+        "model_name": job.model_name,
+        "framework": job.framework,
+        "task_type": job.task_type,
+        "dataset_id": job.dataset_id,
+        "state": str(job.state),
+        "status": status_of(job.state),
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "completed_at": job.completed_at,
+        "job": job.model_dump(mode="json"),
+        "log_partition": event.position.partition,
+        "log_offset": event.position.offset,
+    }

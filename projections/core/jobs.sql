@@ -1,0 +1,67 @@
+-- name: create_tables#
+CREATE TABLE training_jobs (
+    id bigint PRIMARY KEY,
+    name text,
+    model_name text,
+    framework text,
+    task_type text,
+    dataset_id bigint,
+    state text NOT NULL,
+    status text NOT NULL,
+    created_at timestamptz,
+    started_at timestamptz,
+    completed_at timestamptz,
+    -- The whole fold (events/job.py); the columns above are for finding it.
+    job jsonb NOT NULL,
+    log_partition integer NOT NULL,
+    log_offset bigint NOT NULL
+);
+CREATE INDEX training_jobs_created ON training_jobs (created_at DESC, id DESC);
+CREATE INDEX training_jobs_open ON training_jobs (id) WHERE state NOT IN ('completed', 'stopped', 'failed');
+
+CREATE TABLE job_events (
+    job_id bigint NOT NULL,
+    partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    type text NOT NULL,
+    time timestamptz NOT NULL,
+    append_time timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    rank integer NOT NULL,
+    session text NOT NULL,
+    seq bigint NOT NULL,
+    data jsonb NOT NULL,
+    -- After the event, as is the whole job; why the event changed nothing, where it did not.
+    state text NOT NULL,
+    job jsonb,
+    ignored_reason text,
+    PRIMARY KEY (partition, log_offset)
+);
+CREATE INDEX job_events_job ON job_events (job_id, log_offset);
+
+-- name: load
+SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]) FOR UPDATE;
+
+-- name: save*!
+INSERT INTO training_jobs (
+    id, name, model_name, framework, task_type, dataset_id, state, status, created_at, started_at, completed_at,
+    job, log_partition, log_offset
+) VALUES (
+    :id, :name, :model_name, :framework, :task_type, :dataset_id, :state, :status, :created_at, :started_at,
+    :completed_at, :job, :log_partition, :log_offset
+)
+ON CONFLICT (id) DO UPDATE SET
+    name = excluded.name, model_name = excluded.model_name, framework = excluded.framework,
+    task_type = excluded.task_type, dataset_id = excluded.dataset_id, state = excluded.state,
+    status = excluded.status, created_at = excluded.created_at, started_at = excluded.started_at,
+    completed_at = excluded.completed_at, job = excluded.job, log_partition = excluded.log_partition,
+    log_offset = excluded.log_offset;
+
+-- name: append_events*!
+INSERT INTO job_events (
+    job_id, partition, log_offset, type, time, append_time, attempt, rank, session, seq, data, state, job,
+    ignored_reason
+) VALUES (
+    :job_id, :partition, :log_offset, :type, :time, :append_time, :attempt, :rank, :session, :seq, :data, :state,
+    :job, :ignored_reason
+);

@@ -1,0 +1,17 @@
+-- name: create_tables#
+CREATE TABLE training_logs (
+    -- ((offset * partitions) + partition) * lines a record may hold + line: the same at every replay.
+    id bigint PRIMARY KEY,
+    job_id bigint NOT NULL,
+    level varchar(10) NOT NULL,
+    message text NOT NULL,
+    timestamp timestamptz NOT NULL,
+    source varchar(20) NOT NULL DEFAULT 'trainer',
+    metadata jsonb,
+    created_at timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    rank integer NOT NULL
+);
+CREATE INDEX idx_training_logs_job_id ON training_logs (job_id, timestamp, id);
+CREATE INDEX idx_training_logs_level ON training_logs (job_id, level);
+CREATE INDEX idx_training_logs_message ON training_logs USING gin (message public.gin_trgm_ops);

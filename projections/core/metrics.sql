@@ -1,0 +1,131 @@
+-- name: create_tables#
+CREATE TABLE metric_attempts (
+    job_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    -- First step that the attempt writes again; points of older attempts from there on are superseded.
+    resume_step bigint,
+    opened_offset bigint NOT NULL,
+    PRIMARY KEY (job_id, attempt)
+);
+CREATE TABLE metric_series (
+    -- One row a series and attempt: its latest point, its range, and where its last chunk stands.
+    job_id bigint NOT NULL,
+    name text NOT NULL,
+    attempt integer NOT NULL,
+    points bigint NOT NULL,
+    tail_chunk bigint NOT NULL,
+    tail_points integer NOT NULL,
+    last_step double precision NOT NULL,
+    last_epoch double precision NOT NULL,
+    last_time double precision NOT NULL,
+    last_value double precision NOT NULL,
+    value_min double precision,
+    value_max double precision,
+    PRIMARY KEY (job_id, name, attempt)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01);
+CREATE TABLE metric_chunks (
+    -- About a thousand points a row. NaN in steps or epochs means that the report named none.
+    job_id bigint NOT NULL,
+    name text NOT NULL,
+    attempt integer NOT NULL,
+    chunk bigint NOT NULL,
+    points integer NOT NULL,
+    steps double precision[] NOT NULL,
+    epochs double precision[] NOT NULL,
+    times double precision[] NOT NULL,
+    "values" double precision[] NOT NULL,
+    -- Of the record that each point came in: its offset and the broker's append time (Unix seconds).
+    log_offsets bigint[] NOT NULL,
+    append_times double precision[] NOT NULL,
+    value_min double precision,
+    value_max double precision,
+    PRIMARY KEY (job_id, name, attempt, chunk)
+);
+-- Compressing arrays of floats gains little and costs a third of the write speed.
+ALTER TABLE metric_chunks ALTER steps SET STORAGE EXTERNAL;
+ALTER TABLE metric_chunks ALTER epochs SET STORAGE EXTERNAL;
+ALTER TABLE metric_chunks ALTER times SET STORAGE EXTERNAL;
+ALTER TABLE metric_chunks ALTER "values" SET STORAGE EXTERNAL;
+ALTER TABLE metric_chunks ALTER log_offsets SET STORAGE EXTERNAL;
+ALTER TABLE metric_chunks ALTER append_times SET STORAGE EXTERNAL;
+CREATE TABLE metric_gaps (
+    job_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    dropped bigint NOT NULL,
+    reason text NOT NULL,
+    PRIMARY KEY (partition, log_offset)
+);
+-- For people with psql: one row a point.
+CREATE VIEW training_metrics AS
+SELECT
+    chunks.job_id,
+    chunks.attempt,
+    chunks.name,
+    NULLIF(point.step, 'NaN')::bigint AS step,
+    NULLIF(point.epoch, 'NaN')::bigint AS epoch,
+    to_timestamp(point.time) AS time,
+    point.value,
+    EXISTS (
+        SELECT 1 FROM metric_attempts AS newer
+        WHERE newer.job_id = chunks.job_id
+          AND newer.attempt > chunks.attempt
+          AND point.step <> 'NaN'
+          AND point.step >= COALESCE(newer.resume_step, 0)
+    ) AS superseded
+FROM metric_chunks AS chunks,
+    unnest(chunks.steps, chunks.epochs, chunks.times, chunks."values") AS point (step, epoch, time, value);
+
+-- name: open_attempt*!
+INSERT INTO metric_attempts (job_id, attempt, resume_step, opened_offset)
+VALUES (:job_id, :attempt, :resume_step, :opened_offset)
+ON CONFLICT DO NOTHING;
+
+-- name: note_gap*!
+INSERT INTO metric_gaps (job_id, attempt, partition, log_offset, dropped, reason)
+VALUES (:job_id, :attempt, :partition, :log_offset, :dropped, :reason);
+
+-- name: tails
+SELECT series.job_id, series.name, series.attempt, series.tail_chunk, series.tail_points
+FROM metric_series AS series
+JOIN unnest(:job_ids::bigint[], :names::text[], :attempts::integer[]) AS wanted (job_id, name, attempt)
+    USING (job_id, name, attempt);
+
+-- name: append_chunks*!
+INSERT INTO metric_chunks (
+    job_id, name, attempt, chunk, points, steps, epochs, times, "values", log_offsets, append_times, value_min,
+    value_max
+) VALUES (
+    :job_id, :name, :attempt, :chunk, :points, :steps, :epochs, :times, :values, :log_offsets, :append_times,
+    :value_min, :value_max
+)
+ON CONFLICT (job_id, name, attempt, chunk) DO UPDATE SET
+    points = metric_chunks.points + excluded.points,
+    steps = metric_chunks.steps || excluded.steps,
+    epochs = metric_chunks.epochs || excluded.epochs,
+    times = metric_chunks.times || excluded.times,
+    "values" = metric_chunks."values" || excluded."values",
+    log_offsets = metric_chunks.log_offsets || excluded.log_offsets,
+    append_times = metric_chunks.append_times || excluded.append_times,
+    value_min = LEAST(metric_chunks.value_min, excluded.value_min),
+    value_max = GREATEST(metric_chunks.value_max, excluded.value_max);
+
+-- name: save_series*!
+INSERT INTO metric_series (
+    job_id, name, attempt, points, tail_chunk, tail_points, last_step, last_epoch, last_time, last_value, value_min,
+    value_max
+) VALUES (
+    :job_id, :name, :attempt, :points, :tail_chunk, :tail_points, :last_step, :last_epoch, :last_time, :last_value,
+    :value_min, :value_max
+)
+ON CONFLICT (job_id, name, attempt) DO UPDATE SET
+    points = metric_series.points + excluded.points,
+    tail_chunk = excluded.tail_chunk,
+    tail_points = excluded.tail_points,
+    last_step = excluded.last_step,
+    last_epoch = excluded.last_epoch,
+    last_time = excluded.last_time,
+    last_value = excluded.last_value,
+    value_min = LEAST(metric_series.value_min, excluded.value_min),
+    value_max = GREATEST(metric_series.value_max, excluded.value_max);

@@ -1,0 +1,27 @@
+-- name: create_tables#
+CREATE TABLE heartbeats (
+    job_id bigint PRIMARY KEY,
+    attempt integer NOT NULL,
+    last_seen timestamptz NOT NULL
+);
+CREATE TABLE system_samples (
+    job_id bigint NOT NULL,
+    attempt integer NOT NULL,
+    rank integer NOT NULL,
+    time timestamptz NOT NULL,
+    data jsonb NOT NULL,
+    partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    PRIMARY KEY (partition, log_offset)
+);
+CREATE INDEX system_samples_job ON system_samples (job_id, time);
+
+-- name: see*!
+INSERT INTO heartbeats (job_id, attempt, last_seen) VALUES (:job_id, :attempt, :last_seen)
+ON CONFLICT (job_id) DO UPDATE SET
+    attempt = GREATEST(heartbeats.attempt, excluded.attempt),
+    last_seen = GREATEST(heartbeats.last_seen, excluded.last_seen);
+
+-- name: append*!
+INSERT INTO system_samples (job_id, attempt, rank, time, data, partition, log_offset)
+VALUES (:job_id, :attempt, :rank, :time, :data, :partition, :log_offset);

@@ -1,0 +1,32 @@
+"""Bring topics, schema ``write`` and read models into being: safe to run again, and by several at once."""
+
+from __future__ import annotations
+
+from producers.database import connect
+from producers.kafka.create_topics import create_topics
+from producers.migrate import migrate, raise_ids
+from projections.registry import PROJECTIONS
+from projections.runtime.replay import highest_key
+from projections.runtime.versions import create_missing
+from projections.settings import Settings
+from training_sdk.wire import DATASETS, JOBS
+
+
+async def migrate_all(settings: Settings) -> list[str]:
+    """What was done, a line each. Raises MigrationRefused, TopicRefused, WrongVersion."""
+    done: list[str] = []
+    servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+    done += [f"topic {name}" for name in await create_topics(servers, prefix)]
+    connection = await connect(settings.database_url, name="epochlog migrate")
+    try:
+        done += [f"migration {step.version:04d}_{step.name}" for step in await migrate(connection)]
+        made = await create_missing(connection, PROJECTIONS)
+        done += [f"read model {version.schema_name}" for version in made]
+        if any(version.schema_name.startswith("jobs_") for version in made):
+            # A new database on an old log: ids that the log knows must not be given again.
+            jobs = await highest_key(servers, prefix, JOBS)
+            datasets = await highest_key(servers, prefix, DATASETS)
+            await raise_ids(connection, job_id=jobs, dataset_id=datasets)
+    finally:
+        await connection.close()
+    return done

@@ -1,0 +1,165 @@
+"""Every job as an MLflow run: parameters, every metric point, checkpoints, and how it ended.
+
+Both folds may be the first to see a job, so either makes the run: it is found again by a tag, never made twice,
+because one process mirrors and MLflow is asked before a run is made. MLflow takes a repeated point as the same point.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from events.envelope import Event
+from events.types.checkpoints import CheckpointSaved
+from events.types.jobs import JobCompleted, JobCreated, JobFailed, JobStarted, JobStopped, ProcessExited
+from events.types.metrics import MetricsReported
+from events.types.vocabulary import Fact
+from producers.database import Connection
+from producers.queries import load_queries
+from projections.core.metrics import series_name
+from projections.mlflow_mirror.names import PARAMETER_LENGTH_MAX, TAG_JOB, mlflow_key
+from projections.runtime.failures import BadEvent, Unavailable
+
+if TYPE_CHECKING:
+    # Imported where it is used: mlflow takes seconds and a hundred megabytes, and the core process never needs it.
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+RUN_TABLES: Final = Path(__file__).parent / "runs.sql"
+METRIC_TABLES: Final = Path(__file__).parent / "metrics.sql"
+RUN_EVENTS: Final = (JobCreated, JobStarted, CheckpointSaved, JobCompleted, JobFailed, JobStopped, ProcessExited)
+EXPERIMENT: Final = "epochlog"
+BATCH_METRICS_MAX: Final = 1_000
+BATCH_PARAMETERS_MAX: Final = 100
+NO_STEP: Final = 0
+
+run_queries: Final = load_queries(RUN_TABLES)
+metric_queries: Final = load_queries(METRIC_TABLES)
+Answer = TypeVar("Answer")
+
+
+class Mlflow:
+    """The MLflow server, asked from a thread. An outage raises Unavailable, a refusal BadEvent."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        from mlflow import MlflowClient
+
+        self._client = MlflowClient(tracking_uri)
+        self._runs: dict[int, tuple[str, str]] = {}
+
+    async def ask(self, call: Callable[[MlflowClient], Answer]) -> Answer:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return await asyncio.to_thread(call, self._client)
+        except MlflowException as error:
+            status: int = error.get_http_status_code()  # type: ignore[no-untyped-call]  # mlflow has no types here
+            if status in (400, 404) and error.error_code != "TEMPORARILY_UNAVAILABLE":
+                raise BadEvent(f"MLflow refuses: {error.message}") from error
+            raise Unavailable(f"MLflow does not answer: {error}") from error
+        except OSError as error:
+            raise Unavailable(f"MLflow cannot be reached: {error}") from error
+
+    async def run_of(self, job_id: int, created: Event[Fact] | None = None) -> tuple[str, str]:
+        """(run id, experiment id) of a job, made where there is none yet."""
+        if job_id not in self._runs:
+            self._runs[job_id] = await self.ask(lambda client: _find_or_make(client, job_id, created))
+        return self._runs[job_id]
+
+
+def _find_or_make(client: MlflowClient, job_id: int, created: Event[Fact] | None) -> tuple[str, str]:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    experiment_id = experiment.experiment_id if experiment is not None else client.create_experiment(EXPERIMENT)
+    found = client.search_runs([experiment_id], filter_string=f"tags.`{TAG_JOB}` = '{job_id}'", max_results=1)
+    if found:
+        return found[0].info.run_id, experiment_id
+    start = None if created is None else int(created.time.timestamp() * 1000)
+    run = client.create_run(experiment_id, start, {TAG_JOB: str(job_id)}, f"job {job_id}")
+    return run.info.run_id, experiment_id
+
+
+async def follow_runs(tx: Connection, events: Sequence[Event[Fact]], mlflow: Mlflow) -> None:
+    for event in events:
+        run_id, experiment_id = await mlflow.run_of(event.job_id, event)
+        await run_queries.save(tx, job_id=event.job_id, run_id=run_id, experiment_id=experiment_id)
+        await mlflow.ask(_change(run_id, event))
+
+
+def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
+    """What an event changes in its run."""
+    from mlflow.entities import RunTag
+
+    data, moment = event.data, int(event.time.timestamp() * 1000)
+
+    def change(client: MlflowClient) -> None:
+        match data:
+            case JobCreated():
+                _log_parameters(client, run_id, data)
+                tags = {"mlflow.runName": data.name or f"job {event.job_id}", "epochlog.framework": data.framework}
+                tags["mlflow.note.content"] = data.description
+                client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
+            case JobStarted():
+                client.update_run(run_id, status="RUNNING")
+            case CheckpointSaved():
+                which = "best" if data.is_best else "last"
+                tags = {f"epochlog.checkpoint.{which}": data.checkpoint_path}
+                tags[f"epochlog.checkpoint.{which}.object"] = data.object_uri
+                client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
+            case JobCompleted():
+                client.set_terminated(run_id, "FINISHED", moment)
+            case JobStopped():
+                client.set_terminated(run_id, "KILLED", moment)
+            case JobFailed():
+                client.set_tag(run_id, "epochlog.error", f"{data.error_code}: {data.error_message}"[:5_000])
+                client.set_terminated(run_id, "FAILED", moment)
+            case ProcessExited():
+                if client.get_run(run_id).info.status == "RUNNING":
+                    client.set_terminated(run_id, "FAILED", moment)
+
+    return change
+
+
+def _log_parameters(client: MlflowClient, run_id: str, created: JobCreated) -> None:
+    from mlflow.entities import Param
+
+    given: dict[str, Any] = {
+        "model_name": created.model_name,
+        "framework": created.framework,
+        "task_type": created.task_type,
+        "dataset_id": created.dataset_id,
+        **{f"config.{name}": value for name, value in created.config.items()},
+        **{f"advanced_config.{name}": value for name, value in (created.advanced_config or {}).items()},
+    }
+    parameters = [Param(mlflow_key(name), str(value)[:PARAMETER_LENGTH_MAX]) for name, value in given.items()]
+    for start in range(0, len(parameters), BATCH_PARAMETERS_MAX):
+        client.log_batch(run_id, params=parameters[start : start + BATCH_PARAMETERS_MAX])
+
+
+async def log_metrics(tx: Connection, events: Sequence[Event[MetricsReported]], mlflow: Mlflow) -> None:
+    for event in events:
+        run_id, _ = await mlflow.run_of(event.job_id)
+        points = metrics_of(event.data)
+        for start in range(0, len(points), BATCH_METRICS_MAX):
+            part = points[start : start + BATCH_METRICS_MAX]
+            await mlflow.ask(_log_batch(run_id, part))
+        await metric_queries.count_points(tx, job_id=event.job_id, points=len(points))
+
+
+def _log_batch(run_id: str, metrics: list[Metric]) -> Callable[[MlflowClient], object]:
+    return lambda client: client.log_batch(run_id, metrics=metrics)
+
+
+def metrics_of(data: MetricsReported) -> list[Metric]:
+    """One MLflow point a value. MLflow wants an integer step: the step, else the epoch."""
+    from mlflow.entities import Metric
+
+    points = []
+    for key, column in data.values.items():
+        name = mlflow_key(series_name(data.phase, key))
+        for step, epoch, time, value in zip(data.steps, data.epochs, data.times, column, strict=True):
+            if value is not None:
+                at = step if step is not None else epoch if epoch is not None else NO_STEP
+                points.append(Metric(name, value, int(time * 1000), at))
+    return points

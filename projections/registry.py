@@ -1,0 +1,85 @@
+"""Every read model: which process builds it, which topic it folds, which event types change it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from events.registry import EVENT_TYPES
+from events.types.checkpoints import CheckpointSaved
+from events.types.datasets import DatasetRegistered
+from events.types.logs import LogWritten
+from events.types.metrics import MetricsReported
+from events.types.models import ModelRegistered
+from events.types.sessions import EventsDropped, SessionOpened
+from events.types.system import HeartbeatSent, SystemSampled
+from events.types.vocabulary import Fact
+from projections.core import checkpoints, datasets, jobs, logs, metrics, models, system
+from projections.mlflow_mirror import mirror
+from training_sdk.wire import DATASETS, JOBS, LOGS, METRICS, MODELS, SYSTEM
+
+CORE: Final = "core"
+MLFLOW: Final = "mlflow"
+PROCESSES: Final = (CORE, MLFLOW)
+
+Handler = Callable[..., Awaitable[None]]
+"""``handler(tx, events)``: a run of neighbouring events, in log order, and the open transaction."""
+
+JOB_EVENTS: Final = tuple(kind.model for kind in EVENT_TYPES if JOBS in kind.topics)
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """``tables`` is the SQL file whose query ``create_tables`` makes its tables.
+
+    A changed table or meaning is ``version`` + 1: a new version is built beside the old one.
+    """
+
+    name: str
+    process: str
+    topic: str
+    version: int
+    tables: Path
+    handlers: Mapping[type[Fact], Handler]
+
+
+PROJECTIONS: Final = (
+    Projection("jobs", CORE, JOBS, 1, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
+    Projection("checkpoints", CORE, JOBS, 1, checkpoints.TABLES, {CheckpointSaved: checkpoints.record}),
+    Projection(
+        "metrics",
+        CORE,
+        METRICS,
+        1,
+        metrics.TABLES,
+        {
+            SessionOpened: metrics.open_attempt,
+            MetricsReported: metrics.append_points,
+            EventsDropped: metrics.note_gap,
+        },
+    ),
+    Projection("logs", CORE, LOGS, 1, logs.TABLES, {LogWritten: logs.append}),
+    Projection("system", CORE, SYSTEM, 1, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
+    Projection("datasets", CORE, DATASETS, 1, datasets.TABLES, {DatasetRegistered: datasets.record}),
+    Projection("models", CORE, MODELS, 1, models.TABLES, {ModelRegistered: models.record}),
+    Projection("mlflow-runs", MLFLOW, JOBS, 1, mirror.RUN_TABLES, dict.fromkeys(mirror.RUN_EVENTS, mirror.follow_runs)),
+    Projection("mlflow-metrics", MLFLOW, METRICS, 1, mirror.METRIC_TABLES, {MetricsReported: mirror.log_metrics}),
+)
+
+
+def projection_named(name: str) -> Projection:
+    """Raises KeyError with the names there are."""
+    for projection in PROJECTIONS:
+        if projection.name == name:
+            return projection
+    raise KeyError(f"no read model is called {name!r}; there are {', '.join(p.name for p in PROJECTIONS)}")
+
+
+def of_process(process: str) -> tuple[Projection, ...]:
+    return tuple(projection for projection in PROJECTIONS if projection.process == process)
+
+
+Outside = Any
+"""What a handler of the process reaches beyond Postgres: for ``mlflow`` a mirror.Mlflow, else None."""

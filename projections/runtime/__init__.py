@@ -1,0 +1,1 @@
+"""How records become rows: one transaction a batch, whoever carries the records."""

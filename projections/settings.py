@@ -1,0 +1,26 @@
+"""Addresses that the projection processes need, read once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    kafka_bootstrap_servers: str
+    topic_prefix: str
+    database_url: str
+    mlflow_tracking_uri: str
+    log_level: str
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        return cls(
+            kafka_bootstrap_servers=environment.get("KAFKA_BOOTSTRAP_SERVERS") or "127.0.0.1:9092",
+            topic_prefix=environment.get("EPOCHLOG_TOPIC_PREFIX", ""),
+            database_url=environment.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/epochlog",
+            mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
+            log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
+        )
