@@ -172,11 +172,11 @@ def _scene(deck: _Deck, random: np.random.Generator) -> Scene:
         places = _places([ink.shape[:2] for _, ink in inks], random)
         if places is not None:
             break
-    canvas = random.integers(0, 56, size=(CANVAS_PIXELS, CANVAS_PIXELS, 3)).astype(np.float64)
+    canvas = random.integers(0, 48, size=(CANVAS_PIXELS, CANVAS_PIXELS, 3)).astype(np.float64)
     placed = []
     for (digit, ink), (left, top) in zip(inks, places, strict=True):
         height, width = ink.shape
-        colour = random.integers(170, 256, size=3)
+        colour = random.integers(205, 256, size=3)
         strength = (ink.astype(np.float64) / 255.0)[:, :, None]
         part = canvas[top : top + height, left : left + width]
         part[:] = part * (1.0 - strength) + strength * colour
