@@ -1,0 +1,1 @@
+"""The read side and the door: queries, commands, callbacks, WebSocket."""

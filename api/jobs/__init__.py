@@ -1,0 +1,1 @@
+"""Training jobs: create, list, look at, stop; the trainers' callbacks; the SDK's HTTP transport."""

@@ -1,0 +1,102 @@
+"""The six callbacks of a trainer. The body is the command; the answer comes after its commit, broker up or down."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from api.context import Api, Context
+from api.guards import StrictRoute
+from api.jobs.reading import read_job
+from api.jobs.routes import IdempotencyKey, JobId
+from producers.accept import accept
+from producers.callbacks import (
+    Body,
+    ReportCheckpoint,
+    ReportCompletion,
+    ReportLogs,
+    ReportMetrics,
+    ReportProgress,
+    ReportStarted,
+)
+from producers.commands import StopJob
+from producers.database import transaction
+
+router = APIRouter(prefix="/api/v1/training/jobs", tags=["callbacks"], route_class=StrictRoute)
+
+
+class CallbackAnswer(BaseModel):
+    status: str = "ok"
+    job_id: int
+
+
+class LogAnswer(BaseModel):
+    status: str = "ok"
+    received: int
+
+
+async def _take(api: Context, job_id: int, body: Body, key: str | None) -> dict[str, Any]:
+    return (await accept(api.pool, job_id, body, key, datetime.now(UTC))).answer
+
+
+@router.post("/{job_id}/callback/started", summary="Training started")
+async def post_started(job_id: JobId, body: ReportStarted, api: Api, key: IdempotencyKey = None) -> CallbackAnswer:
+    return CallbackAnswer(**await _take(api, job_id, body, key))
+
+
+@router.post("/{job_id}/callback/progress", summary="An epoch goes on")
+async def post_progress(job_id: JobId, body: ReportProgress, api: Api, key: IdempotencyKey = None) -> CallbackAnswer:
+    return CallbackAnswer(**await _take(api, job_id, body, key))
+
+
+@router.post("/{job_id}/callback/metrics", summary="Metrics of a step or of an epoch")
+async def post_metrics(job_id: JobId, body: ReportMetrics, api: Api, key: IdempotencyKey = None) -> CallbackAnswer:
+    return CallbackAnswer(**await _take(api, job_id, body, key))
+
+
+@router.post("/{job_id}/callback/checkpoint", summary="A checkpoint lies in the store")
+async def post_checkpoint(
+    job_id: JobId, body: ReportCheckpoint, api: Api, key: IdempotencyKey = None
+) -> CallbackAnswer:
+    return CallbackAnswer(**await _take(api, job_id, body, key))
+
+
+@router.post("/{job_id}/callback/completion", summary="Training ended: completed, failed or stopped")
+async def post_completion(
+    job_id: JobId, body: ReportCompletion, api: Api, key: IdempotencyKey = None
+) -> CallbackAnswer:
+    return CallbackAnswer(**await _take(api, job_id, body, key))
+
+
+@router.post("/{job_id}/callback/log", summary="One log line, or many")
+async def post_log(job_id: JobId, body: ReportLogs, api: Api, key: IdempotencyKey = None) -> LogAnswer:
+    return LogAnswer(**await _take(api, job_id, body, key))
+
+
+class Commands(BaseModel):
+    stop: bool
+    reason: str | None
+    attempt: int
+
+
+@router.get("/{job_id}/commands", summary="What a trainer is asked to do now")
+async def get_commands(job_id: JobId, api: Api) -> Commands:
+    async with transaction(api.pool, readonly=True) as tx:
+        job = await read_job(tx, job_id)
+    return Commands(stop=job.stop is not None, reason=job.stop.reason if job.stop else None, attempt=job.attempt)
+
+
+class StopAnswer(BaseModel):
+    status: str
+    job_id: int
+    position: int | None
+
+
+@router.post("/{job_id}/stop", status_code=202, summary="Ask a run to stop: the present epoch ends first")
+async def stop_job(job_id: JobId, api: Api, body: StopJob | None = None, key: IdempotencyKey = None) -> StopAnswer:
+    receipt = await accept(api.pool, job_id, body or StopJob(), key, datetime.now(UTC))
+    position = receipt.outbox_ids[0] if receipt.outbox_ids else None
+    return StopAnswer(**receipt.answer, position=position)

@@ -1,0 +1,44 @@
+"""Jobs as clients see them, read in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from api.jobs.completeness import visible_states
+from api.jobs.responses import JobAnswer, job_answer
+from events.job import Job
+from producers.database import Connection
+from producers.errors import NotFound
+from producers.job_state import load_jobs
+from producers.queries import load_queries
+
+queries: Final = load_queries(Path(__file__).parent / "queries.sql")
+JOB_ID_MAX: Final = 2**53
+
+
+async def read_answers(tx: Connection, job_ids: Sequence[int]) -> dict[int, JobAnswer]:
+    """The answers of the jobs that exist among ``job_ids``."""
+    jobs = await load_jobs(tx, job_ids)
+    visible = await visible_states(tx, list(jobs.values()), datetime.now(UTC))
+    rows = await queries.mlflow_runs(tx, job_ids=list(jobs))
+    mlflow = {row["job_id"]: (row["run_id"], row["experiment_id"]) for row in rows}
+    return {job_id: job_answer(job, visible[job_id], mlflow.get(job_id)) for job_id, job in jobs.items()}
+
+
+async def read_job(tx: Connection, job_id: int) -> Job:
+    """Raises NotFound."""
+    jobs = await load_jobs(tx, [job_id])
+    if job_id not in jobs:
+        raise NotFound(f"there is no training job {job_id}")
+    return jobs[job_id]
+
+
+async def read_answer(tx: Connection, job_id: int) -> JobAnswer:
+    """Raises NotFound."""
+    answers = await read_answers(tx, [job_id])
+    if job_id not in answers:
+        raise NotFound(f"there is no training job {job_id}")
+    return answers[job_id]

@@ -1,0 +1,136 @@
+"""What a job looks like to a client: the design's fields, and null rather than a missing key."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.jobs.completeness import Visible
+from events.job import Job
+
+
+def time_text(moment: datetime | None) -> str | None:
+    """RFC 3339 with a Z; fractions only where there are any."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class Checkpoints(BaseModel):
+    best: str | None = None
+    last: str | None = None
+
+
+class JobAnswer(BaseModel):
+    """A training job."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": 25,
+                "name": "Vehicle Detection v1",
+                "status": "completed",
+                "model_name": "yolo11n",
+                "framework": "ultralytics",
+                "task_type": "detection",
+                "dataset_id": 42,
+                "config": {"imgsz": 640, "epochs": 100, "batch": 16},
+                "training_results": {
+                    "total_epochs": 100,
+                    "best_epoch": 87,
+                    "best_metrics": {"mAP50": 0.856, "mAP50-95": 0.623},
+                    "training_time_seconds": 9000,
+                    "gpu_hours": 2.5,
+                },
+                "checkpoints": {
+                    "best": "s3://training-checkpoints/checkpoints/25/best.pt",
+                    "last": "s3://training-checkpoints/checkpoints/25/last.pt",
+                },
+                "mlflow_run_id": "abc123def456",
+                "mlflow_experiment_id": "1",
+                "created_at": "2025-11-20T10:30:00Z",
+                "started_at": "2025-11-20T10:30:05Z",
+                "completed_at": "2025-11-20T13:00:05Z",
+            }
+        }
+    )
+
+    id: int
+    name: str | None
+    description: str | None
+    status: str = Field(description="pending, running, completed, stopped or failed")
+    state: str = Field(description="the exact state; `finishing` until all of an ended run can be read")
+    integrity: str | None = Field(description="`complete`, or `pending` when something was not read 10 s after the end")
+    attempt: int
+    model_name: str | None
+    framework: str | None
+    task_type: str | None
+    dataset_id: int | None
+    config: dict[str, Any]
+    advanced_config: dict[str, Any] | None
+    current_epoch: int | None
+    total_epochs: int | None
+    phase: str | None
+    eta_seconds: float | None
+    training_results: dict[str, Any] | None
+    final_metrics: dict[str, Any] | None
+    checkpoints: Checkpoints
+    best_checkpoint_path: str | None
+    latest_checkpoint_path: str | None
+    error_code: str | None
+    error_message: str | None
+    last_successful_epoch: int | None
+    stopped_at_epoch: int | None
+    stop_requested_at: str | None
+    exit_code: int | None
+    exit_signal: str | None
+    mlflow_run_id: str | None
+    mlflow_experiment_id: str | None
+    created_at: str | None
+    started_at: str | None
+    completed_at: str | None
+
+
+def job_answer(job: Job, visible: Visible, mlflow: tuple[str, str] | None = None) -> JobAnswer:
+    results = job.training_results.model_dump(mode="json", exclude_none=True) if job.training_results else None
+    best = job.best_checkpoint.path if job.best_checkpoint else None
+    last = job.last_checkpoint.path if job.last_checkpoint else None
+    shown = visible.ended
+    return JobAnswer(
+        id=job.id,
+        name=job.name,
+        description=job.description,
+        status=visible.status,
+        state=visible.state,
+        integrity=visible.integrity,
+        attempt=job.attempt,
+        model_name=job.model_name,
+        framework=job.framework,
+        task_type=job.task_type,
+        dataset_id=job.dataset_id,
+        config=job.config,
+        advanced_config=job.advanced_config,
+        current_epoch=job.current_epoch,
+        total_epochs=job.total_epochs,
+        phase=job.phase,
+        eta_seconds=job.eta_seconds,
+        training_results=results if shown else None,
+        final_metrics=results.get("final_metrics") if results and shown else None,
+        checkpoints=Checkpoints(best=best, last=last),
+        best_checkpoint_path=best,
+        latest_checkpoint_path=last,
+        error_code=job.error_code if shown else None,
+        error_message=job.error_message if shown else None,
+        last_successful_epoch=job.last_successful_epoch,
+        stopped_at_epoch=job.stopped_at_epoch if shown else None,
+        stop_requested_at=time_text(job.stop.requested_at) if job.stop else None,
+        exit_code=job.exit.exit_code if job.exit else None,
+        exit_signal=job.exit.signal if job.exit else None,
+        mlflow_run_id=mlflow[0] if mlflow else job.mlflow_run_id,
+        mlflow_experiment_id=mlflow[1] if mlflow else None,
+        created_at=time_text(job.created_at),
+        started_at=time_text(job.started_at),
+        completed_at=time_text(job.completed_at) if shown else None,
+    )

@@ -1,0 +1,170 @@
+"""Create, list and look at training jobs; what they left: checkpoints and the audit trail."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Response
+from pydantic import BaseModel
+
+from api.context import Api
+from api.guards import StrictRoute
+from api.jobs.reading import JOB_ID_MAX, queries, read_answer, read_answers, read_job
+from api.jobs.responses import JobAnswer, time_text
+from producers.accept import accept
+from producers.commands import CreateJob
+from producers.database import transaction
+
+router = APIRouter(prefix="/api/v1/training/jobs", tags=["training jobs"], route_class=StrictRoute)
+JobId = Annotated[int, Path(ge=1, le=JOB_ID_MAX, examples=[25])]
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="makes a repeat harmless")]
+Limit = Annotated[int, Query(ge=1, le=1_000)]
+Offset = Annotated[int, Query(ge=0, le=2**53)]
+Status = Literal["pending", "running", "completed", "stopped", "failed"]
+
+CREATE_EXAMPLE = {
+    "model_name": "yolo11n",
+    "framework": "ultralytics",
+    "task_type": "detection",
+    "dataset_id": 42,
+    "config": {"imgsz": 640, "epochs": 100, "batch": 16, "lr0": 0.01, "optimizer": "SGD", "augment": True},
+    "name": "Vehicle Detection v1",
+    "description": "First training run for vehicle detection",
+}
+
+
+class JobList(BaseModel):
+    jobs: list[JobAnswer]
+    total: int
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Create a training job",
+    openapi_extra={"requestBody": {"content": {"application/json": {"example": CREATE_EXAMPLE}}}},
+)
+async def create_job(body: CreateJob, api: Api, response: Response, key: IdempotencyKey = None) -> JobAnswer:
+    receipt = await accept(api.pool, None, body, key, datetime.now(UTC))
+    response.headers["Location"] = f"/api/v1/training/jobs/{receipt.id}"
+    async with transaction(api.pool, readonly=True) as tx:
+        return await read_answer(tx, receipt.id)
+
+
+@router.get("", summary="List training jobs, newest first")
+async def list_jobs(
+    api: Api,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    status: Status | None = None,
+    search: Annotated[str | None, Query(max_length=200)] = None,
+    dataset_id: Annotated[int | None, Query(ge=1, le=JOB_ID_MAX)] = None,
+) -> JobList:
+    filters = {"status": status, "search": like_text(search), "dataset_id": dataset_id}
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        new_ids = [row["id"] for row in await queries.unapplied_new_jobs(tx)]
+        new = [answer for answer in (await read_answers(tx, new_ids)).values() if _fits(answer, filters, search)]
+        new.sort(key=lambda answer: answer.id, reverse=True)
+        shown = new[offset : offset + limit]
+        rows = await queries.list_jobs(tx, limit=limit - len(shown), offset=max(0, offset - len(new)), **filters)
+        answers = await read_answers(tx, [row["id"] for row in rows])
+        total = len(new) + await queries.count_jobs(tx, **filters)
+    return JobList(jobs=[*shown, *(answers[row["id"]] for row in rows)], total=total)
+
+
+def like_text(text: str | None) -> str | None:
+    """A text as part of a LIKE pattern: its own wildcards mean themselves."""
+    if text is None:
+        return None
+    return text.replace("\x00", "").replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _fits(answer: JobAnswer, filters: dict[str, Any], search: str | None) -> bool:
+    found = search is None or any(search.lower() in (text or "").lower() for text in (answer.name, answer.model_name))
+    same_status = filters["status"] in (None, answer.status)
+    return found and same_status and filters["dataset_id"] in (None, answer.dataset_id)
+
+
+@router.get("/{job_id}", summary="A training job, with its results once it ended")
+async def get_job(job_id: JobId, api: Api) -> JobAnswer:
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        return await read_answer(tx, job_id)
+
+
+class CheckpointAnswer(BaseModel):
+    attempt: int
+    epoch: int | None
+    checkpoint_path: str
+    object_uri: str | None
+    is_best: bool
+    metrics: dict[str, Any] | None
+    file_size_bytes: int | None
+    sha256: str | None
+    resumable: bool | None
+    saved_at: str | None
+
+
+class CheckpointList(BaseModel):
+    checkpoints: list[CheckpointAnswer]
+    total: int
+
+
+@router.get("/{job_id}/checkpoints", summary="Checkpoints in the order of their announcement")
+async def get_checkpoints(job_id: JobId, api: Api, limit: Limit = 100, offset: Offset = 0) -> CheckpointList:
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        await read_job(tx, job_id)
+        rows = await queries.checkpoints(tx, job_id=job_id, limit=limit, offset=offset)
+        total = await queries.count_checkpoints(tx, job_id=job_id)
+    found = [CheckpointAnswer(**{**dict(row), "saved_at": time_text(row["saved_at"])}) for row in rows]
+    return CheckpointList(checkpoints=found, total=total)
+
+
+class EventAnswer(BaseModel):
+    position: str
+    type: str
+    time: str | None
+    append_time: str | None
+    attempt: int
+    rank: int
+    session: str
+    seq: int
+    data: dict[str, Any]
+    state: str
+    ignored_reason: str | None
+
+
+class EventList(BaseModel):
+    events: list[EventAnswer]
+    next: str | None
+
+
+@router.get("/{job_id}/events", summary="The audit trail: every event of the job's life, and what it changed")
+async def get_events(
+    job_id: JobId,
+    api: Api,
+    limit: Limit = 100,
+    after: Annotated[int, Query(ge=-1, le=2**62, description="`next` of the page before")] = -1,
+    type: Annotated[str | None, Query(max_length=200)] = None,
+) -> EventList:
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        await read_job(tx, job_id)
+        rows = await queries.job_events(tx, job_id=job_id, after=after, type=type, limit=limit + 1)
+    page = rows[:limit]
+    events = [
+        EventAnswer(
+            position=f"training.jobs/{row['partition']}/{row['log_offset']}",
+            type=row["type"],
+            time=time_text(row["time"]),
+            append_time=time_text(row["append_time"]),
+            attempt=row["attempt"],
+            rank=row["rank"],
+            session=row["session"],
+            seq=row["seq"],
+            data=row["data"],
+            state=row["state"],
+            ignored_reason=row["ignored_reason"],
+        )
+        for row in page
+    ]
+    return EventList(events=events, next=str(page[-1]["log_offset"]) if len(rows) > limit else None)

@@ -1,0 +1,1 @@
+"""The log fanned out to WebSockets."""

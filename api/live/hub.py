@@ -1,0 +1,99 @@
+"""Who wants which job's updates, and what readers are shown of each job's status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import asyncpg
+
+from api.jobs.completeness import visible_states
+from api.live.messages import Update, error_frame, status_frame
+from api.live.subscriber import Subscriber
+from producers.database import Pool, transaction
+from producers.job_state import load_jobs
+
+SUBSCRIBERS_MAX: Final = 5_000
+STATUS_POLL_S: Final = 0.05
+STATUS_WAIT_MAX_S: Final = 15.0
+logger = logging.getLogger(__name__)
+
+
+class Hub:
+    """Updates come in once a process and go to every subscriber's own buffer."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._of_job: dict[int, set[Subscriber]] = {}
+        self._of_all: set[Subscriber] = set()
+        self._shown: dict[int, tuple[str, str]] = {}
+        self._watched: dict[int, asyncio.Task[None]] = {}
+
+    @property
+    def subscribers(self) -> int:
+        return len(self._of_all) + sum(len(found) for found in self._of_job.values())
+
+    def full(self) -> bool:
+        return self.subscribers >= SUBSCRIBERS_MAX
+
+    def add(self, subscriber: Subscriber) -> None:
+        wanted = self._of_all if subscriber.job_id is None else self._of_job.setdefault(subscriber.job_id, set())
+        wanted.add(subscriber)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        self._of_all.discard(subscriber)
+        if subscriber.job_id is not None and (found := self._of_job.get(subscriber.job_id)):
+            found.discard(subscriber)
+            if not found:
+                del self._of_job[subscriber.job_id]
+                self._shown.pop(subscriber.job_id, None)
+
+    def wants(self, job_id: int) -> bool:
+        """Whether anybody listens: records of other jobs need not be decoded."""
+        return bool(self._of_all) or job_id in self._of_job
+
+    def publish(self, update: Update) -> None:
+        for subscriber in self._subscribers(update.job_id):
+            subscriber.offer(update)
+        if update.may_change_status and update.job_id not in self._watched:
+            task = asyncio.create_task(self._watch_status(update.job_id), name=f"status of job {update.job_id}")
+            self._watched[update.job_id] = task
+            task.add_done_callback(lambda _: self._watched.pop(update.job_id, None))
+
+    def _subscribers(self, job_id: int) -> Iterable[Subscriber]:
+        return [*self._of_all, *self._of_job.get(job_id, ())]
+
+    async def _watch_status(self, job_id: int) -> None:
+        """Show the job's status when it changed; an end is shown when all of the run can be read, as GET does."""
+        deadline = asyncio.get_running_loop().time() + STATUS_WAIT_MAX_S
+        try:
+            while asyncio.get_running_loop().time() < deadline:
+                async with transaction(self._pool, readonly=True, snapshot=True) as tx:
+                    jobs = await load_jobs(tx, [job_id])
+                    visible = (await visible_states(tx, list(jobs.values()), datetime.now(UTC))).get(job_id)
+                job = jobs.get(job_id)
+                if job is None or visible is None:
+                    return
+                shown = (visible.status, visible.state)
+                if self._shown.get(job_id) != shown and visible.state != "finishing":
+                    self._shown[job_id] = shown
+                    frames = [status_frame(*shown)]
+                    if visible.ended and visible.status == "failed":
+                        frames.append(error_frame(job.error_code, job.error_message))
+                    for subscriber in self._subscribers(job_id):
+                        for frame in frames:
+                            subscriber.put(frame)
+                if visible.ended:
+                    return
+                # The read models may not have the event yet that woke us; a running job is looked at a few times.
+                if not job.ended and asyncio.get_running_loop().time() > deadline - STATUS_WAIT_MAX_S + 1.0:
+                    return
+                await asyncio.sleep(STATUS_POLL_S)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            logger.warning("the status of job %d cannot be read now: %r", job_id, error)
+
+    def note_shown(self, job_id: int, status: str, state: str) -> None:
+        self._shown.setdefault(job_id, (status, state))

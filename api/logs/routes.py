@@ -1,0 +1,80 @@
+"""Log lines of a job."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from api.context import Api
+from api.guards import StrictRoute
+from api.jobs.reading import read_job
+from api.jobs.responses import time_text
+from api.jobs.routes import JobId, Limit, Offset, like_text
+from events.types.vocabulary import LogLevel, LogSource
+from producers.database import transaction
+from producers.queries import load_queries
+
+router = APIRouter(prefix="/api/v1/training/jobs", tags=["logs"], route_class=StrictRoute)
+queries: Final = load_queries(Path(__file__).parent / "queries.sql")
+ORDER: Final = [LogLevel.DEBUG, LogLevel.INFO, LogLevel.WARNING, LogLevel.ERROR]
+
+
+class LogLine(BaseModel):
+    id: int
+    level: str
+    message: str
+    timestamp: str
+    source: str
+    metadata: dict[str, Any] | None
+
+
+class LogPage(BaseModel):
+    logs: list[LogLine]
+    total: int
+    has_more: bool
+
+
+@router.get("/{job_id}/logs", summary="Log lines by time")
+async def get_logs(
+    job_id: JobId,
+    api: Api,
+    level: LogLevel | None = None,
+    min_level: LogLevel | None = None,
+    source: LogSource | None = None,
+    search: Annotated[str | None, Query(max_length=200)] = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> LogPage:
+    """``level`` is exact, ``min_level`` takes it and all above; ``since`` and ``until`` are inclusive."""
+    filters = {
+        "job_id": job_id,
+        "levels": levels(level, min_level),
+        "source": source,
+        "since": _aware(since),
+        "until": _aware(until),
+        "search": like_text(search),
+    }
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        await read_job(tx, job_id)
+        rows = await queries.lines(tx, limit=limit, offset=offset, **filters)
+        total = await queries.count_lines(tx, **filters)
+    lines = [LogLine(**{**dict(row), "timestamp": time_text(row["timestamp"])}) for row in rows]
+    return LogPage(logs=lines, total=total, has_more=offset + len(lines) < total)
+
+
+def levels(exact: LogLevel | None, at_least: LogLevel | None) -> list[str] | None:
+    """The levels that both filters let through; None for all."""
+    wanted = ORDER if at_least is None else ORDER[ORDER.index(at_least) :]
+    if exact is not None:
+        wanted = [level for level in wanted if level is exact]
+    return None if len(wanted) == len(ORDER) else [str(level) for level in wanted]
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)

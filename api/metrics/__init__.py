@@ -1,0 +1,1 @@
+"""Metrics of a job: history per epoch, series in columns."""

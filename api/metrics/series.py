@@ -1,0 +1,102 @@
+"""Series of metric points as columns, in the order of epoch and step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy
+import numpy.typing
+
+from api.metrics.downsample import downsample
+from events.types.vocabulary import number_text
+from producers.database import Connection
+from producers.queries import load_queries
+
+queries: Final = load_queries(Path(__file__).parent / "queries.sql")
+NAMES_MAX: Final = 1_000
+ARRAY_HEADER_BYTES: Final = 20
+
+Floats = numpy.typing.NDArray[numpy.float64]
+_FLOAT_ELEMENT: Final = numpy.dtype([("length", ">i4"), ("value", ">f8")])
+_INTEGER_ELEMENT: Final = numpy.dtype([("length", ">i4"), ("value", ">i8")])
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """``steps`` and ``epochs`` hold NaN where the report named none; ``times`` are Unix seconds."""
+
+    name: str
+    steps: Floats
+    epochs: Floats
+    times: Floats
+    values: Floats
+    total_points: int
+    sampled: bool
+
+
+def array_elements(raw: bytes, *, integers: bool = False) -> numpy.typing.NDArray[Any]:
+    """The elements of a one-dimensional array in Postgres' binary format (array_send in arrayfuncs.c): a header of
+    20 bytes, then length and value of each element, all big endian. NULLs are not expected."""
+    if len(raw) <= ARRAY_HEADER_BYTES:
+        return numpy.empty(0, dtype=numpy.int64 if integers else numpy.float64)
+    element = _INTEGER_ELEMENT if integers else _FLOAT_ELEMENT
+    values = numpy.frombuffer(raw, dtype=element, offset=ARRAY_HEADER_BYTES)["value"]
+    return values.astype(numpy.int64 if integers else numpy.float64)
+
+
+async def load_series(tx: Connection, job_id: int, names: Sequence[str] | None, max_points: int | None) -> list[Series]:
+    """The named series (all for None), superseded points left out. A name without points gives an empty series."""
+    if names is None:
+        names = [row["name"] for row in await queries.series_names(tx, job_id=job_id, limit=NAMES_MAX)]
+    resumes = {row["attempt"]: row["resume_step"] or 0 for row in await queries.attempts(tx, job_id=job_id)}
+    parts: dict[str, list[tuple[int, Any]]] = {name: [] for name in names}
+    for row in await queries.chunks(tx, job_id=job_id, names=list(names)):
+        parts[row["name"]].append((row["attempt"], row))
+    return [_series(name, chunks, resumes, max_points) for name, chunks in parts.items()]
+
+
+def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, int], max_points: int | None) -> Series:
+    columns: dict[str, list[numpy.typing.NDArray[Any]]] = {"steps": [], "epochs": [], "times": [], "points_values": []}
+    offsets: list[numpy.typing.NDArray[Any]] = []
+    for attempt, row in chunks:
+        steps = array_elements(row["steps"])
+        # The latest attempt wins for steps from its resume step on.
+        cut = min((resume for newer, resume in resumes.items() if newer > attempt), default=math.inf)
+        kept = ~(steps >= cut)
+        for column, collected in columns.items():
+            collected.append(array_elements(row[column])[kept])
+        offsets.append(array_elements(row["log_offsets"], integers=True)[kept])
+    if not chunks:
+        empty = numpy.empty(0)
+        return Series(name, empty, empty, empty, empty, 0, False)
+    steps, epochs, times, values = (numpy.concatenate(collected) for collected in columns.values())
+    # By epoch, then step; a report of the whole epoch comes after the epoch's steps; then as the log has them.
+    order = numpy.lexsort((numpy.concatenate(offsets), numpy.nan_to_num(steps, nan=numpy.inf), _known(epochs)))
+    total = len(values)
+    if max_points is not None and total > max_points:
+        order = order[downsample(values[order], max_points)]
+    return Series(name, steps[order], epochs[order], times[order], values[order], total, len(order) < total)
+
+
+def _known(epochs: Floats) -> Floats:
+    """Epochs for sorting: where none was named, all points count as of one epoch."""
+    return numpy.nan_to_num(epochs, nan=0.0)
+
+
+def whole_numbers(column: Floats) -> Any:
+    """Steps or epochs for JSON: integers, and null for none."""
+    missing = numpy.isnan(column)
+    if not missing.any():
+        return column.astype(numpy.int64)
+    return [None if none else int(value) for value, none in zip(column.tolist(), missing.tolist(), strict=True)]
+
+
+def numbers(column: Floats) -> Any:
+    """Values for JSON: non-finite ones as strings."""
+    if numpy.isfinite(column).all():
+        return column
+    return [number_text(value) for value in column.tolist()]
