@@ -1,0 +1,34 @@
+"""Report what a training run does: ``from training_sdk import TrainerSDK``.
+
+The names here are loaded when they are first used, so that ``training_sdk.wire`` (standard library only) can be
+imported without the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training_sdk.client import TrainerSDK
+    from training_sdk.settings import RunSettings, SettingsError
+    from training_sdk.storage.datasets import DatasetNotFound
+    from training_sdk.sync import report_process_exited, sync
+
+__all__ = ["DatasetNotFound", "RunSettings", "SettingsError", "TrainerSDK", "report_process_exited", "sync"]
+
+_HOME = {
+    "DatasetNotFound": "training_sdk.storage.datasets",
+    "RunSettings": "training_sdk.settings",
+    "SettingsError": "training_sdk.settings",
+    "TrainerSDK": "training_sdk.client",
+    "report_process_exited": "training_sdk.sync",
+    "sync": "training_sdk.sync",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'training_sdk' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

@@ -1,0 +1,72 @@
+"""``python -m training_sdk sync DIR`` and ``python -m training_sdk process-exited``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from training_sdk.settings import RunSettings
+from training_sdk.sync import TIMEOUT_S, report_process_exited, sync
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit codes: 0 everything is in the log, 1 something is left (one line says what), 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m training_sdk", description="Ship reports that wait on this disk.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    ship = commands.add_parser("sync", help="ship, finish and close every session below a spool folder")
+    ship.add_argument("folder", type=Path)
+    ship.add_argument("--closed-by", choices=["sdk", "supervisor", "reaper"], default="sdk")
+    ship.add_argument("--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS")
+    exited = commands.add_parser("process-exited", help="record how the trainer of JOB_ID, TRAINING_ATTEMPT ended")
+    exited.add_argument("--exit-code", type=int)
+    exited.add_argument("--signal", help="name of the signal, e.g. SIGKILL")
+    exited.add_argument("--pid", type=int)
+    exited.add_argument("--reason")
+    exited.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if options.command == "sync":
+        return _sync(options.folder, options.closed_by, options.timeout)
+    return _process_exited(options)
+
+
+def _sync(folder: Path, closed_by: str, timeout_s: float) -> int:
+    if not folder.is_dir():
+        print(f"nothing to ship: {folder} is no folder")
+        return 0
+    report = sync(folder, closed_by, timeout_s=timeout_s)
+    if report.left:
+        path, reason = next(iter(report.left.items()))
+        more = f" (and {len(report.left) - 1} more)" if len(report.left) > 1 else ""
+        print(f"left in the spool: {path}: {reason}{more}", file=sys.stderr)
+        return 1
+    in_use = f", {len(report.in_use)} in use" if report.in_use else ""
+    print(f"shipped {len(report.shipped)} session(s){in_use}")
+    return 0
+
+
+def _process_exited(options: argparse.Namespace) -> int:
+    if options.exit_code is None and options.signal is None:
+        print("give --exit-code or --signal", file=sys.stderr)
+        return 2
+    try:
+        sent = report_process_exited(
+            exit_code=options.exit_code,
+            signal=options.signal,
+            pid=options.pid,
+            reason=options.reason,
+            timeout_s=options.timeout,
+        )
+    except (OSError, ValueError) as error:
+        print(f"cannot be recorded: {error}", file=sys.stderr)
+        return 1
+    if not sent:
+        print(f"waits in the spool: {RunSettings.from_env().spool_dir}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Files in the object store: data sets come down, checkpoints go up."""
