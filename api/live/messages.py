@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -45,18 +45,21 @@ STATUS_CHANGES: Final = (
 class Frame:
     """A message for clients. ``full`` replaces ``data`` for clients that asked for every point.
 
-    ``slot`` names what a newer frame of the same slot replaces when a plain client is slow.
+    ``slot`` names what a newer frame of the same slot replaces when a plain client is slow. ``time`` is the event's
+    own, RFC 3339; full clients get it too.
     """
 
     type: str
     data: bytes
     full: bytes | None = None
     slot: str | None = None
+    time: bytes | None = None
 
     def text(self, *, full: bool, cursor: bytes | None = None) -> str:
         body = self.full if full and self.full is not None else self.data
         with_cursor = b"" if cursor is None else b',"cursor":"' + cursor + b'"'
-        return (b'{"type":"' + self.type.encode() + b'","data":' + body + with_cursor + b"}").decode()
+        with_time = b',"time":"' + self.time + b'"' if full and self.time is not None else b""
+        return (b'{"type":"' + self.type.encode() + b'","data":' + body + with_time + with_cursor + b"}").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ def update_of(event: Event[Fact]) -> Update:
     assert event.position is not None
     assert event.seq is not None
     make = MESSAGES.get(type(event.data))
-    frames = make(event.data, event.job_id) if make is not None else ()
+    moment = event.time.isoformat().replace("+00:00", "Z").encode()
+    frames = tuple(replace(frame, time=moment) for frame in make(event.data, event.job_id)) if make is not None else ()
     changes = isinstance(event.data, STATUS_CHANGES)
     return Update(event.job_id, event.position, event.session, event.seq, frames, changes)
 

@@ -108,8 +108,14 @@ def _take_job(followed: Followed, job: Mapping[str, Any]) -> None:
 
 
 def _take_metrics(followed: Followed, data: Mapping[str, Any]) -> None:
-    metrics: Mapping[str, Any] = data.get("metrics") or {}
-    followed.points += len(metrics)
+    """The event in columns, as protocol 2 sends it: of each column the newest value, of mAP50 also the best."""
+    columns: Mapping[str, list[Any]] = data.get("values") or {}
+    metrics = {
+        name: next((value for value in reversed(column) if value is not None), None) for name, column in columns.items()
+    }
+    followed.points += sum(value is not None for column in columns.values() for value in column)
+    if data.get("phase") != "train":
+        metrics.pop("loss", None)
     if (loss := _number(metrics.get("loss"))) is not None:
         followed.loss = loss
     if (map50 := _number(metrics.get("mAP50"))) is not None:

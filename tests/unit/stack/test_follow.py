@@ -14,9 +14,9 @@ def test_frames_fold_into_what_the_bar_shows() -> None:
         {"type": "snapshot", "data": {"job": {"status": "pending"}}, "cursor": "a"},
         {"type": "job_status", "data": {"status": "running", "state": "running"}, "cursor": "b"},
         {"type": "progress", "data": {"epoch": 3, "total": 40, "phase": "train", "eta_seconds": 70}},
-        {"type": "metrics", "data": {"epoch": 3, "metrics": {"loss": 1.5, "lr": 0.1}}},
-        {"type": "metrics", "data": {"epoch": 3, "metrics": {"mAP50": 0.7, "mAP50-95": "NaN"}}},
-        {"type": "metrics", "data": {"epoch": 4, "metrics": {"mAP50": 0.6}}, "cursor": "c"},
+        {"type": "metrics", "data": {"phase": "train", "values": {"loss": [1.9, 1.5], "lr": [0.1, None]}}},
+        {"type": "metrics", "data": {"phase": "val", "values": {"mAP50": [0.7], "mAP50-95": ["NaN"], "loss": [9.0]}}},
+        {"type": "metrics", "data": {"phase": "val", "values": {"mAP50": [0.6]}}, "cursor": "c"},
         {"type": "log", "data": {"level": "INFO", "message": "quiet"}},
         {"type": "log", "data": {"level": "ERROR", "message": "loud"}},
         {"type": "gap", "data": {}},
@@ -25,7 +25,7 @@ def test_frames_fold_into_what_the_bar_shows() -> None:
         fold(followed, frame, received_at=10.0)
     assert (followed.epoch, followed.total_epochs, followed.eta_s) == (3, 40, 70.0)
     assert (followed.loss, followed.map50, followed.best_map50) == (1.5, 0.6, 0.7)
-    assert followed.cursor == "c" and followed.gaps == 1
+    assert followed.cursor == "c" and followed.gaps == 1 and followed.points == 7
     assert list(followed.notes) == ["ERROR: loud"]
     assert not followed.ended
     fold(followed, {"type": "job_status", "data": {"status": "completed"}}, received_at=11.0)
