@@ -87,7 +87,7 @@ def print_report(console: Console, measurements: Sequence[Measurement]) -> None:
             cells.append(text + (f" ({ratio:.1f}x)" if ratio is not None else ""))
         table.add_row(benchmark, what, *cells)
     console.print(table)
-    notes = dict.fromkeys(f"{one.system}, {one.what}: {one.note}" for one in measurements if one.note)
+    notes = dict.fromkeys(f"{one.benchmark}, {one.system}: {one.note}" for one in measurements if one.note)
     for note in notes:
         console.print(f"  {note}", markup=False, highlight=False)
     spins = [one.spin_s for one in measurements if one.spin_s]
