@@ -1,0 +1,1 @@
+"""From DICE to what a framework reads."""

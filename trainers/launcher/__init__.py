@@ -1,0 +1,1 @@
+"""Starts, watches and stops runs: compares what should run with what runs."""

@@ -1,0 +1,43 @@
+"""How an attempt is started, seen and stopped: local processes now, clusters later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from events.job import Job
+
+
+class RunState(Enum):
+    SUPERVISED = "supervised"
+    """Its supervisor is at work."""
+    ABANDONED = "abandoned"
+    """The supervisor is gone before its work was done: somebody must take over."""
+    DONE = "done"
+    """Ended, shipped and recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt that was started here."""
+
+    job_id: int
+    attempt: int
+    state: RunState
+    folder: Path
+
+
+class Backend(Protocol):
+    def start(self, job: Job, attempt: int) -> Run:
+        """Start an attempt, once: a second call for the same attempt takes over instead. Raises OSError."""
+
+    def take_over(self, job: Job, attempt: int) -> Run:
+        """Give an abandoned run a new supervisor. Raises OSError."""
+
+    def terminate(self, job_id: int, attempt: int) -> bool:
+        """Ask it to stop, SIGKILL after its grace period; False when nothing runs."""
+
+    def runs(self) -> list[Run]:
+        """All runs of this machine that are not done."""

@@ -1,0 +1,108 @@
+"""A trainer's environment: all three generations of variables, so that any trainer finds its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from events.job import Job
+from producers.commands import with_canonical_names
+from trainers.launcher.settings import Settings
+
+# What the process needs of ours to run at all. Nothing else is passed on: the service's secrets are none of a
+# trainer's business.
+PASSED_ON: Final = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH"),
+    *("VIRTUAL_ENV", "TZ", "SSL_CERT_FILE", "XDG_CACHE_HOME", "EPOCHLOG_LOG_LEVEL"),
+)
+DEFAULTS: Final[Mapping[str, Any]] = {"imgsz": 640, "epochs": 100, "batch": 16, "lr0": 0.01}
+OUTPUT_FOLDER: Final = "output"
+CONFIG_FILE: Final = "config.json"
+
+
+def basic_config(job: Job) -> dict[str, Any]:
+    """The job's config with canonical names and defaults, without what is nested beside it."""
+    given = {name: value for name, value in with_canonical_names(job.config).items() if name != "advanced_config"}
+    return {**DEFAULTS, **given}
+
+
+def advanced_config(job: Job) -> dict[str, Any]:
+    inside = job.config.get("advanced_config")
+    return {**(inside if isinstance(inside, dict) else {}), **(job.advanced_config or {})}
+
+
+def config_file(job: Job) -> dict[str, Any]:
+    """What the file at CONFIG_PATH holds (section 4.7 of the design)."""
+    return {"basic": basic_config(job), "advanced": advanced_config(job)}
+
+
+def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path) -> dict[str, str]:
+    """Every variable of sections 4.4.1, 4.8 and 5.3 of the design, and our own."""
+    basic, advanced = basic_config(job), advanced_config(job)
+    dataset_uri = job.dataset_uri or f"s3://{settings.datasets_bucket}/{job.dataset_id}/"
+    nested = {
+        "advanced_config": advanced,
+        "primary_metric": basic.get("primary_metric"),
+        "primary_metric_mode": basic.get("primary_metric_mode", "max"),
+        "custom_prompts": basic.get("custom_prompts"),
+        "split_strategy": basic.get("split_strategy"),
+        "early_stopping": basic.get("early_stopping"),
+        **{name: value for name, value in basic.items() if name not in DEFAULTS},
+    }
+    passed = {name: settings.inherited[name] for name in PASSED_ON if name in settings.inherited}
+    first_generation = {
+        "TRAINING_JOB_ID": str(job.id),
+        "BACKEND_URL": settings.backend_url,
+        "S3_ENDPOINT": settings.s3_endpoint,
+        "S3_ACCESS_KEY": settings.s3_access_key,
+        "S3_SECRET_KEY": settings.s3_secret_key,
+        "DATASET_PATH": dataset_uri,
+        "OUTPUT_PATH": str(folder / OUTPUT_FOLDER),
+        "MLFLOW_TRACKING_URI": settings.mlflow_tracking_uri,
+    }
+    second_generation = {
+        "CONFIG_IMGSZ": str(basic["imgsz"]),
+        "CONFIG_EPOCHS": str(basic["epochs"]),
+        "CONFIG_BATCH": str(basic["batch"]),
+        "CONFIG_LR0": str(basic["lr0"]),
+        "CONFIG_OPTIMIZER": str(basic.get("optimizer", "SGD")),
+        "CONFIG_AUGMENT": str(basic.get("augment", True)),
+        "ADVANCED_CONFIG": json.dumps(advanced),
+        "CONFIG_PATH": str(folder / CONFIG_FILE),
+    }
+    third_generation = {
+        "JOB_ID": str(job.id),
+        "CALLBACK_URL": settings.backend_url,
+        "MODEL_NAME": job.model_name or "",
+        "TASK_TYPE": job.task_type or "",
+        "FRAMEWORK": job.framework or "",
+        "DATASET_ID": str(job.dataset_id),
+        "DATASET_S3_URI": dataset_uri,
+        "EPOCHS": str(basic["epochs"]),
+        "BATCH_SIZE": str(basic["batch"]),
+        "LEARNING_RATE": str(basic["lr0"]),
+        "IMGSZ": str(basic["imgsz"]),
+        "DEVICE": str(basic.get("device", "")),
+        "CONFIG": json.dumps(nested),
+        "EXTERNAL_STORAGE_ENDPOINT": settings.s3_endpoint,
+        "EXTERNAL_STORAGE_ACCESS_KEY": settings.s3_access_key,
+        "EXTERNAL_STORAGE_SECRET_KEY": settings.s3_secret_key,
+    }
+    ours = {
+        "TRAINING_ATTEMPT": str(attempt),
+        "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
+        "EPOCHLOG_TOPIC_PREFIX": settings.topic_prefix,
+        "EPOCHLOG_SPOOL_DIR": str(settings.spool_dir),
+        "EPOCHLOG_DATA_DIR": str(settings.data_dir),
+        "EPOCHLOG_DATASETS_BUCKET": settings.datasets_bucket,
+        "EPOCHLOG_CHECKPOINTS_BUCKET": settings.checkpoints_bucket,
+        "PYTHONUNBUFFERED": "1",
+        # Nothing is fetched from or told to other hosts by the frameworks.
+        "YOLO_OFFLINE": "true",
+        "HF_HUB_OFFLINE": "1",
+        "DO_NOT_TRACK": "1",
+        "MPLBACKEND": "Agg",
+    }
+    return {**passed, **first_generation, **second_generation, **third_generation, **ours}

@@ -1,0 +1,57 @@
+"""What the launcher needs to know, read once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    name: str
+    slots: int
+    data_dir: Path
+    spool_dir: Path
+    database_url: str
+    kafka_bootstrap_servers: str
+    topic_prefix: str
+    backend_url: str
+    s3_endpoint: str
+    s3_access_key: str
+    s3_secret_key: str = field(repr=False)
+    datasets_bucket: str
+    checkpoints_bucket: str
+    mlflow_tracking_uri: str
+    grace_s: float
+    log_level: str
+    inherited: Mapping[str, str] = field(repr=False)
+
+    @classmethod
+    def from_env(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        data_dir = Path(environment.get("EPOCHLOG_DATA_DIR") or ".epochlog").resolve()
+        port = environment.get("EPOCHLOG_API_PORT") or "8000"
+        return cls(
+            name=f"{socket.gethostname()}/{os.getpid()}",
+            slots=int(environment.get("EPOCHLOG_SLOTS") or 1),
+            data_dir=data_dir,
+            spool_dir=Path(environment.get("EPOCHLOG_SPOOL_DIR") or data_dir / "spool"),
+            database_url=environment.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/epochlog",
+            kafka_bootstrap_servers=environment.get("KAFKA_BOOTSTRAP_SERVERS") or "127.0.0.1:9092",
+            topic_prefix=environment.get("EPOCHLOG_TOPIC_PREFIX", ""),
+            backend_url=environment.get("BACKEND_URL") or f"http://127.0.0.1:{port}/api/v1",
+            s3_endpoint=environment.get("S3_ENDPOINT") or "http://127.0.0.1:9002",
+            s3_access_key=environment.get("S3_ACCESS_KEY") or "minioadmin",
+            s3_secret_key=environment.get("S3_SECRET_KEY") or "minioadmin",
+            datasets_bucket=environment.get("EPOCHLOG_DATASETS_BUCKET") or "training-datasets",
+            checkpoints_bucket=environment.get("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
+            mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
+            grace_s=float(environment.get("EPOCHLOG_STOP_GRACE_S") or 120),
+            log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
+            inherited=dict(environment),
+        )
+
+    def run_folder(self, job_id: int, attempt: int) -> Path:
+        return self.data_dir / "runs" / f"job-{job_id}" / f"attempt-{attempt}"
