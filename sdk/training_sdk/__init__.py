@@ -12,17 +12,14 @@ if TYPE_CHECKING:
     from training_sdk.client import TrainerSDK
     from training_sdk.settings import RunSettings, SettingsError
     from training_sdk.storage.datasets import DatasetNotFound
-    from training_sdk.sync import report_process_exited, sync
 
-__all__ = ["DatasetNotFound", "RunSettings", "SettingsError", "TrainerSDK", "report_process_exited", "sync"]
+__all__ = ["DatasetNotFound", "RunSettings", "SettingsError", "TrainerSDK"]
 
 _HOME = {
     "DatasetNotFound": "training_sdk.storage.datasets",
     "RunSettings": "training_sdk.settings",
     "SettingsError": "training_sdk.settings",
     "TrainerSDK": "training_sdk.client",
-    "report_process_exited": "training_sdk.sync",
-    "sync": "training_sdk.sync",
 }
 
 

@@ -8,22 +8,18 @@ import logging
 import os
 import socket
 import sys
-import tempfile
 import threading
-import time as clock
-import uuid
 import weakref
 from pathlib import Path
 from typing import Any, Final
 
 from training_sdk import encoding, wire
-from training_sdk.delivery.http import HttpTransport
-from training_sdk.delivery.kafka import KafkaTransport
 from training_sdk.delivery.packer import LINE_LENGTH_MAX, clean_text
-from training_sdk.delivery.ring import CAPACITY_BYTES, LIFECYCLE, LOG, METRIC
+from training_sdk.delivery.ring import LIFECYCLE, LOG, METRIC
 from training_sdk.delivery.sender import Sender
-from training_sdk.delivery.session import About, Session
-from training_sdk.delivery.transport import Transport
+from training_sdk.delivery.session import Session
+from training_sdk.delivery.transport import Transport, TransportError
+from training_sdk.opening import choose_transport, configured_epochs, create_session
 from training_sdk.settings import RunSettings, SettingsError, load_config
 from training_sdk.stop import StopRequest
 from training_sdk.storage.datasets import download_dataset
@@ -31,7 +27,6 @@ from training_sdk.storage.s3 import open_store
 from training_sdk.storage.uploads import UploadQueue
 
 CLOSE_TIMEOUT_S: Final = 10.0
-RING_BYTES_OTHER_RANKS: Final = 64 * 1024
 
 logger = logging.getLogger("training_sdk")
 
@@ -44,13 +39,10 @@ class TrainerSDK:
     Only downloads wait. Use it as a context manager, or call ``close()``; leaving the process does that as well.
     """
 
-    def __init__(
-        self, settings: RunSettings | None = None, *, transport: Transport | None = None, sender: str = "sdk"
-    ) -> None:
+    def __init__(self, settings: RunSettings | None = None, *, transport: Transport | None = None) -> None:
         """``transport`` replaces the one that the settings ask for. Nothing is opened before the first report."""
         self.settings = settings if settings is not None else RunSettings.from_env()
         self._transport = transport
-        self._sender_kind = sender
         self._session: Session | None = None
         self._sender: Sender | None = None
         self._uploads: UploadQueue | None = None
@@ -150,7 +142,7 @@ class TrainerSDK:
                     "pid": os.getpid(),
                     "hostname": socket.gethostname(),
                     "gpu_info": encoding.plain(gpu_info) if isinstance(gpu_info, (dict, list)) else None,
-                    "total_epochs": encoding.count(details.get("total_epochs")) or self._configured_epochs(),
+                    "total_epochs": encoding.count(details.get("total_epochs")) or configured_epochs(self.settings),
                     "mlflow_run_id": details.get("mlflow_run_id"),
                 },
             )
@@ -377,9 +369,8 @@ class TrainerSDK:
         try:
             for problem in settings.problems:
                 self._warn(problem)
-            self._session = self._create_session()
+            session = self._session = create_session(settings, self._warn)
             transport = self._transport if self._transport is not None else self._chosen_transport()
-            session = self._session
             self._uploads = UploadQueue(session.folder, lambda: open_store(settings), self._announce)
             self._sender = Sender(
                 session,
@@ -399,60 +390,15 @@ class TrainerSDK:
             return "failed"
         return "open"
 
-    def _create_session(self) -> Session:
-        settings = self.settings
-        about = About(
-            job_id=settings.job_id,
-            attempt=settings.attempt,
-            rank=settings.rank,
-            session=uuid.uuid4().hex,
-            source=f"training-sdk/{socket.gethostname()}/{settings.rank}",
-            opened=self._opened(),
-            pid=os.getpid(),
-            created=clock.time(),
-        )
-        ring_bytes = CAPACITY_BYTES if settings.rank == 0 else RING_BYTES_OTHER_RANKS
-        try:
-            return Session.create(settings.spool_dir, about, ring_bytes=ring_bytes)
-        except OSError as error:
-            other = Path(tempfile.gettempdir()) / f"epochlog-spool-{os.getuid()}"
-            self._warn(f"the spool folder {settings.spool_dir} cannot be used ({error}); {other} is used instead")
-            return Session.create(other, about, ring_bytes=ring_bytes)
-
-    def _opened(self) -> dict[str, Any]:
-        try:
-            early_stopping = self.settings.config().get("early_stopping")
-        except SettingsError as error:
-            self._warn(str(error))
-            early_stopping = None
-        opened = {
-            "sender": self._sender_kind,
-            "hostname": socket.gethostname(),
-            "pid": os.getpid(),
-            "resume_step": self.settings.resume_step,
-            "total_epochs": self._configured_epochs(),
-            "early_stopping": early_stopping if isinstance(early_stopping, dict) else None,
-        }
-        return {key: value for key, value in opened.items() if value is not None}
-
-    def _configured_epochs(self) -> int | None:
-        try:
-            return encoding.count(self.settings.basic_config()["epochs"])
-        except SettingsError:
-            return None  # the getter tells the script
-
     def _chosen_transport(self) -> Transport | None:
-        settings = self.settings
-        if settings.job_id is None:
+        if self.settings.job_id is None:
             self._warn("JOB_ID is not set: reports go to the local spool only")
             return None
-        http = settings.transport == "http" or not settings.kafka_bootstrap_servers
-        if not http and settings.kafka_bootstrap_servers:
-            return KafkaTransport(settings.kafka_bootstrap_servers, settings.topic_prefix)
-        if settings.backend_url and settings.transport != "kafka":
-            return HttpTransport(settings.backend_url, self._heed)
-        self._warn("neither KAFKA_BOOTSTRAP_SERVERS nor BACKEND_URL is set: reports go to the local spool only")
-        return None
+        try:
+            return choose_transport(self.settings, self._heed)
+        except TransportError as error:
+            self._warn(f"{error}: reports go to the local spool only")
+            return None
 
     def _heed(self, answer: Any) -> None:
         if self._sender is not None:

@@ -74,7 +74,7 @@ def _slow_metrics_call(call: tuple[Any, ...], tensors: Tensors) -> bytes:
     if not isinstance(metrics, Mapping):
         raise TypeError(f"metrics is {metrics!r:.60}, wanted a dict of names and numbers")
     values = {_text(name): _value(value, tensors) for name, value in metrics.items()}
-    return _dumps((kind, moment, _scalar(epoch), _text(phase), _scalar(step), values))
+    return _dumps((kind, moment, _scalar(epoch), plain(phase), _scalar(step), values))
 
 
 def _value(value: Any, tensors: Tensors) -> Any:

@@ -144,9 +144,7 @@ class RunSettings:
         Order: the spec's 4.4.1 variables and CONFIG, then CONFIG_* (4.8), then CONFIG_PATH (4.7), then the defaults.
         Raises SettingsError naming the variable and its value.
         """
-        newest = self.config()
-        nested = newest.get("basic") or newest.get("config") or {}
-        newest = {**(nested if isinstance(nested, dict) else {}), **newest}
+        newest = _flat(self.config())
         file = self.config_file()
         oldest = file.get("basic", file)
         basic: dict[str, Any] = {}
@@ -161,6 +159,12 @@ class RunSettings:
             if value is not None:
                 basic[name] = value
         return basic
+
+    def was_given(self, name: str) -> bool:
+        """Whether somebody set that value of the basic config. Raises SettingsError."""
+        file = self.config_file()
+        newest, oldest = self.config(), file.get("basic", file)
+        return self._basic_value(name, _flat(newest), oldest if isinstance(oldest, dict) else {})[1] is not None
 
     def _basic_value(self, name: str, newest: Mapping[str, Any], oldest: Mapping[str, Any]) -> tuple[str, Any]:
         variables = _VARIABLES[name]
@@ -204,6 +208,12 @@ class RunSettings:
         if not isinstance(document, dict):
             raise SettingsError(f"{name} is {raw[:80]!r}, wanted a JSON object")
         return document
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    """CONFIG with the basic values that may lie one level deeper."""
+    nested = config.get("basic") or config.get("config") or {}
+    return {**(nested if isinstance(nested, dict) else {}), **config}
 
 
 def load_config(path: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import time as clock
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +15,10 @@ import orjson
 
 from training_sdk import wire
 from training_sdk.delivery.background import Loop
-from training_sdk.delivery.http import HttpTransport
-from training_sdk.delivery.kafka import KafkaTransport
 from training_sdk.delivery.packer import Draft, utc_text
 from training_sdk.delivery.session import About, Session, SessionInUse
 from training_sdk.delivery.transport import Transport, TransportError, backoff_s
+from training_sdk.opening import about_this_process, choose_transport
 from training_sdk.settings import RunSettings
 from training_sdk.storage.s3 import open_store
 from training_sdk.storage.uploads import STORE_ERRORS, UploadQueue
@@ -39,15 +37,6 @@ class Report:
     shipped: list[Path] = field(default_factory=list)
     in_use: list[Path] = field(default_factory=list)
     left: dict[Path, str] = field(default_factory=dict)
-
-
-def choose_transport(settings: RunSettings) -> Transport:
-    """The transport that the environment asks for. Raises TransportError when it names none."""
-    if settings.kafka_bootstrap_servers and settings.transport != "http":
-        return KafkaTransport(settings.kafka_bootstrap_servers, settings.topic_prefix)
-    if settings.backend_url and settings.transport != "kafka":
-        return HttpTransport(settings.backend_url)
-    raise TransportError("neither KAFKA_BOOTSTRAP_SERVERS nor BACKEND_URL is set")
 
 
 def sync(
@@ -225,18 +214,8 @@ def report_process_exited(
     chosen = settings if settings is not None else RunSettings.from_env()
     if chosen.job_id is None:
         raise ValueError("JOB_ID is not set; whose process ended?")
-    hostname = socket.gethostname()
-    about = About(
-        job_id=chosen.job_id,
-        attempt=chosen.attempt,
-        rank=0,
-        session=uuid.uuid4().hex,
-        source=f"training-sdk/supervisor/{hostname}",
-        opened={"sender": "supervisor", "hostname": hostname, "pid": os.getpid()},
-        pid=os.getpid(),
-        created=clock.time(),
-    )
-    data = {"pid": pid, "exit_code": exit_code, "signal": signal, "reason": reason, "hostname": hostname}
+    about = about_this_process(chosen, "supervisor")
+    data = {"pid": pid, "exit_code": exit_code, "signal": signal, "reason": reason, "hostname": socket.gethostname()}
     given = {name: value for name, value in data.items() if value is not None}
     session = Session.create(chosen.spool_dir, about, ring_bytes=4096)
     session.pump([Draft(wire.JOBS, wire.PROCESS_EXITED, utc_text(clock.time()), orjson.dumps(given))])

@@ -76,7 +76,7 @@ def pack(calls: Iterable[Call], tensor: Callable[[int], float | None] = no_tenso
             _, time, epoch, phase, step, metrics = call
             values = _values(metrics, tensor, packed.problems)
             if values:
-                if not isinstance(phase, str) or not phase or len(phase) > 100:
+                if not isinstance(phase, str) or not 0 < len(phase) <= 100 or not phase.isprintable():
                     packed.problems.append(f"report_metrics: phase is {phase!r:.60}, wanted a word such as 'train'")
                     phase = "train"
                 row = (time, _whole("epoch", epoch, EPOCH_MAX, packed), _whole("step", step, STEP_MAX, packed), values)
@@ -119,7 +119,7 @@ def _values(
         problems.append(f"report_metrics: metrics is {metrics!r:.60}, wanted a dict of names and numbers")
         return None
     for name, value in metrics.items():
-        if (type(value) is not float and type(value) is not int) or not name.isprintable() or len(name) > 250:
+        if (type(value) is not float and type(value) is not int) or not 0 < len(name) <= 250 or not name.isprintable():
             return _mended(metrics, tensor, problems)
     if not metrics or len(metrics) > NAMES_MAX:
         return _mended(metrics, tensor, problems)
