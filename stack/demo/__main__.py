@@ -35,6 +35,7 @@ from stack.settings import InvalidSetting, Settings
 
 EPOCHS: Final = 40
 FOLLOW_TIMEOUT_S: Final = 1_500.0
+PLAIN_WIDTH: Final = 140
 KEEPER_START_TIMEOUT_S: Final = 10.0
 API_TIMEOUT_S: Final = 30.0
 DATASET_TIMEOUT_S: Final = 120.0
@@ -66,7 +67,8 @@ def step(console: Console, title: str) -> Iterator[None]:
 
 
 def main() -> int:
-    console = Console()
+    # A log file is not folded at 80 columns.
+    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
     # Whoever ends us politely gets the same tidying up as Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
     try:
