@@ -31,6 +31,9 @@ class KafkaTransport:
         self._bootstrap_servers = bootstrap_servers
         self._topic_prefix = topic_prefix
         self._producer: AIOKafkaProducer | None = None
+        # aiokafka writes an error for each attempt; in somebody's training script our one warning is enough.
+        if logging.getLogger("aiokafka").level == logging.NOTSET:
+            logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
 
     async def send(self, events: Sequence[WireEvent]) -> None:
         try:
