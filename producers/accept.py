@@ -60,7 +60,8 @@ async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | 
             return repeated
     situation = await _situation(tx, job_id, command, now)
     if key is None:
-        attempt = situation.job.attempt if situation.job is not None else 0
+        # A run by hand becomes attempt 1 with its start: before and after it, a callback speaks of the same one.
+        attempt = max(1, situation.job.attempt) if situation.job is not None else 0
         receipt_key = _receipt_key(job_id, attempt, command, request_hash)
         if repeated := await _repeat(tx, receipt_key, request_hash):
             return repeated

@@ -38,6 +38,7 @@ class Progress:
     final_metrics: dict[str, float] = field(default_factory=dict)
     best_metrics: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None
+    best_fitness: float = -math.inf
     epochs_done: int = 0
     stopped: bool = False
     completed_epochs: bool = False
@@ -112,8 +113,10 @@ def on_model_save(trainer: Any) -> None:
         return
     epoch = trainer.epoch + 1
     metrics = canonical(trainer.metrics)
-    improved = trainer.best_fitness is not None and trainer.best_fitness == trainer.fitness
-    if improved and trainer.best.exists():
+    # Ultralytics writes best.pt again when an epoch is as good as the best; news is only a better one.
+    fitness = number(trainer.fitness) if trainer.fitness is not None else -math.inf
+    if fitness > STATE.best_fitness and trainer.best.exists():
+        STATE.best_fitness = fitness
         STATE.best_epoch, STATE.best_metrics = epoch, metrics
         sdk().upload_checkpoint(str(trainer.best), True, epoch=epoch, metrics=metrics)
     if trainer.last.exists():
