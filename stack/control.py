@@ -19,6 +19,8 @@ from stack.settings import ROOT, Settings
 
 UP_TIMEOUT_S: Final = 240.0
 DOWN_TIMEOUT_S: Final = 120.0
+RESTARTS_MAX: Final = 5
+"""A service that died this often while starting will not get better by waiting."""
 
 
 class NotReady(RuntimeError):
@@ -82,6 +84,9 @@ def wait_ready(settings: Settings, names: set[str], say: Callable[[str], None]) 
             missing = "; ".join(
                 f"{row['name']} is {row['state']} ({row['detail']}), log {row['log']}" for row in waiting
             )
+            for row in waiting:
+                if row["restarts"] >= RESTARTS_MAX:
+                    raise NotReady(f"{row['name']} died {row['restarts']} times: {row['detail']}; log {row['log']}")
         time.sleep(0.2)
     raise NotReady(f"not ready after {UP_TIMEOUT_S:.0f} s: {missing}; log of the keeper: {settings.log_dir}/keeper.log")
 

@@ -57,7 +57,8 @@ def prepare(settings: Settings) -> None:
     user = system_user()
     if user is not None:
         shutil.chown(folder, user)
-        _let_others_read(folder)
+        # Not the folder itself: Postgres refuses one that others can walk into.
+        _let_others_read(folder.parent)
         _let_others_read(binary_folder())
     if (folder / "PG_VERSION").exists():
         return
