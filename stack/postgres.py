@@ -39,11 +39,15 @@ def system_user() -> str | None:
 
 
 def _let_others_read(path: Path) -> None:
-    """The other user must be able to walk down to the binaries and to its data folder."""
+    """The other user must be able to walk down to the binaries and to its data folder.
+
+    For the group too: the process keeps our group, and where the group matches, the rights of others do not count.
+    """
+    walk = stat.S_IXOTH | stat.S_IXGRP
     for folder in [path, *path.parents]:
         mode = folder.stat().st_mode
-        if not mode & stat.S_IXOTH:
-            folder.chmod(mode | stat.S_IXOTH)
+        if mode & walk != walk:
+            folder.chmod(mode | walk)
 
 
 def data_folder(settings: Settings) -> Path:

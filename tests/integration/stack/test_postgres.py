@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import stat
 import tempfile
-from pathlib import Path
 
 from stack import postgres
 from stack.settings import Settings
