@@ -77,13 +77,14 @@ def main() -> int:
         console.print(str(error), markup=False)
         return 1
     was_up = read_state(settings) is not None
+    stop_at_end = not was_up
     began, code = time.monotonic(), 1
     try:
         code = _run(console, settings, was_up)
     except PortTaken as error:
         # Nothing was started.
+        stop_at_end = False
         console.print(f"{error}", markup=False, style="red")
-        return 1
     except KeyboardInterrupt:
         console.print("\ninterrupted", style="red")
         code = 130
@@ -93,7 +94,7 @@ def main() -> int:
         message = f"{type(error).__name__}: {error}; logs: {settings.log_dir}"
         console.print(message, markup=False, style="red")
     finally:
-        if not was_up:
+        if stop_at_end:
             with step(console, "Stopping the services that were started"):
                 _stop(settings)
     console.print(
@@ -198,10 +199,14 @@ def _print_frames(console: Console, followed: Followed) -> None:
 
 
 def _log_of(settings: Settings, name: str, job_id: int) -> Path:
+    """The log that explains a failed row: of the trainer what its last attempt printed, errors first."""
     if name != "trainer":
         return settings.log_dir / f"{name}.log"
-    attempts = sorted((settings.data_dir / "runs" / f"job-{job_id}").glob("attempt-*/stderr.log"))
-    return attempts[-1] if attempts else settings.log_dir / "launcher.log"
+    for attempt in sorted((settings.data_dir / "runs" / f"job-{job_id}").glob("attempt-*"), reverse=True):
+        for log in (attempt / "stderr.log", attempt / "stdout.log"):
+            if log.exists() and log.stat().st_size:
+                return log
+    return settings.log_dir / "launcher.log"
 
 
 if __name__ == "__main__":

@@ -68,6 +68,8 @@ def numbers(followed: Followed) -> str:
         parts.append(f"loss {followed.loss:.3f}")
     if followed.map50 is not None:
         parts.append(f"mAP50 {followed.map50:.3f}")
-    if followed.eta_s is not None:
+    if followed.checkpoints:
+        parts.append(f"{followed.checkpoints} checkpoints")
+    if followed.eta_s is not None and not followed.ended:
         parts.append(f"ETA {followed.eta_s:.0f} s")
     return "  ".join(parts)

@@ -49,6 +49,7 @@ class Followed:
     live_since: float = 0.0
     frames: dict[str, int] = field(default_factory=dict)
     points: int = 0
+    checkpoints: int = 0
     gaps: int = 0
     reconnects: int = 0
     latencies_s: list[float] = field(default_factory=list)
@@ -84,7 +85,7 @@ def fold(followed: Followed, frame: Mapping[str, Any], received_at: float) -> No
         case "metrics":
             _take_metrics(followed, data)
         case "checkpoint":
-            followed.notes.append(f"checkpoint {data.get('path')}{' (best)' if data.get('is_best') else ''}")
+            followed.checkpoints += 1
         case "log":
             if data.get("level") in ("WARNING", "ERROR"):
                 followed.notes.append(f"{data['level']}: {data.get('message')}")

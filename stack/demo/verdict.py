@@ -121,7 +121,7 @@ def _read_model_rows(evidence: Evidence) -> list[Row]:
         wanted = evidence.written.events[applied.topic]
         value = f"{wanted} events written, {applied.events} applied"
         if applied.rows is not None:
-            value += f"; {applied.rows_wanted} {applied.unit} written, {applied.rows} stored"
+            value += f"; {applied.rows} of {applied.rows_wanted} {applied.unit} stored"
         if applied.dead_letters:
             value += f"; {applied.dead_letters} dead letters"
         holds = applied.events == wanted and applied.rows == applied.rows_wanted and not applied.dead_letters
