@@ -119,7 +119,10 @@ class StrictRequest(Request):
             if not self.url.path.endswith("/callback/metrics"):
                 raise json.JSONDecodeError(error.msg, "", error.pos) from error
             # What Python's json.dumps writes for a loss of NaN; the models accept it in metric maps only.
-            document = json.loads(body)
+            try:
+                document = json.loads(body)
+            except (UnicodeDecodeError, RecursionError):
+                raise json.JSONDecodeError(error.msg, "", error.pos) from error
         if nesting(document) > NESTING_MAX:
             raise json.JSONDecodeError(f"lists and objects lie more than {NESTING_MAX} deep in each other", "", 0)
         return document

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ class Settings:
     database_url: str
     mlflow_tracking_uri: str
     log_level: str
+    instance: str
+    """Tells workers of one process kind apart; a restarted worker takes over at once from its own dead self."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -22,5 +25,6 @@ class Settings:
             topic_prefix=environment.get("EPOCHLOG_TOPIC_PREFIX", ""),
             database_url=environment.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/epochlog",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
+            instance=f"{socket.gethostname()}-{environment.get('EPOCHLOG_WORKER_INSTANCE', '0')}",
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
         )

@@ -186,8 +186,10 @@ def make_app(process: str, settings: Settings) -> ProjectionApp:
         topic_allow_declare=False,
         topic_partitions=PARTITIONS,
         table_standby_replicas=0,
-        broker_session_timeout=30.0,
-        broker_heartbeat_interval=3.0,
+        # Static membership: after kill -9 the next worker need not wait until the dead one's session runs out.
+        consumer_group_instance_id=f"{process}-{settings.instance}",
+        broker_session_timeout=15.0,
+        broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=60.0,
         broker_request_timeout=60.0,
         broker_max_poll_records=2_000,

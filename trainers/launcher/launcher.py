@@ -19,7 +19,6 @@ from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopSig
 from producers.database import Pool, connect, transaction
 from producers.errors import NotAccepted
 from producers.job_state import load_jobs, load_open_jobs
-from trainers.catalogue import FRAMEWORKS
 from trainers.launcher.backend import Backend, RunState
 from trainers.launcher.leases import acquire, hold, read_leases
 from trainers.launcher.plan import Action, Launch, Queue, StartAgain, TakeOver, Terminate, plan
@@ -106,8 +105,8 @@ class Launcher:
     async def _launch(self, action: Launch, job: Job) -> None:
         if not await self._acquire(job.id, action.attempt):
             return
-        if job.framework not in FRAMEWORKS:
-            known = ", ".join(FRAMEWORKS)
+        if job.framework not in self._settings.frameworks:
+            known = ", ".join(self._settings.frameworks)
             message = f"there is no trainer for framework {job.framework!r}; there are {known}"
             await self._record(job.id, RecordFailure(error_code="INVALID_CONFIG", error_message=message))
             return

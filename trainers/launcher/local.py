@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from events.job import Job
-from trainers.catalogue import FRAMEWORKS
 from trainers.launcher.backend import Run, RunState
 from trainers.launcher.environment import CONFIG_FILE, OUTPUT_FOLDER, config_file, trainer_environment
 from trainers.launcher.settings import Settings
@@ -33,7 +32,7 @@ class LocalProcesses:
         (folder / OUTPUT_FOLDER).mkdir(parents=True, exist_ok=True)
         if read_json(folder / "run.json") is None:
             write_json(folder / CONFIG_FILE, dict(config_file(job)))
-            framework = FRAMEWORKS[job.framework or ""]
+            framework = self._settings.frameworks[job.framework or ""]
             write_json(
                 folder / "run.json",
                 {

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainers.catalogue import Framework, frameworks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -25,6 +27,7 @@ class Settings:
     datasets_bucket: str
     checkpoints_bucket: str
     mlflow_tracking_uri: str
+    frameworks: Mapping[str, Framework]
     grace_s: float
     log_level: str
     inherited: Mapping[str, str] = field(repr=False)
@@ -48,6 +51,7 @@ class Settings:
             datasets_bucket=environment.get("EPOCHLOG_DATASETS_BUCKET") or "training-datasets",
             checkpoints_bucket=environment.get("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
+            frameworks=frameworks(environment.get("EPOCHLOG_TRAINERS")),
             grace_s=float(environment.get("EPOCHLOG_STOP_GRACE_S") or 120),
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
             inherited=dict(environment),
