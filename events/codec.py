@@ -8,11 +8,11 @@ from typing import Final
 
 import orjson
 from pydantic import ValidationError
-from training_sdk import wire
 
 from events.envelope import Event, Record
 from events.registry import BY_WIRE_NAME, event_type_of
 from events.types.vocabulary import Fact, utc_text
+from training_sdk import wire
 
 DIGITS_MAX: Final = 18
 _BARE_NON_FINITE: Final = re.compile(rb"(?<=[\[:,\s])(NaN|-?Infinity)(?=\s*[,\]}])")

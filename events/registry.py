@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from training_sdk.wire import DATASETS, DEAD_LETTER, JOB_TOPICS, JOBS, LOGS, METRICS, MODELS, SYSTEM
-
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
 from events.types.jobs import (
@@ -30,6 +28,7 @@ from events.types.models import DeadLetterDiscarded, DeadLetterRedriven, ModelRe
 from events.types.sessions import EventsDropped, SessionClosed, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact
+from training_sdk.wire import DATASETS, DEAD_LETTER, JOB_TOPICS, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
 EVERY_TOPIC: Final = (*JOB_TOPICS, DATASETS, MODELS, DEAD_LETTER)
 

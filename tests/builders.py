@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from training_sdk.wire import WireEvent, partition_of
-
 from events.codec import data_bytes, wire_name
 from events.envelope import Event, Record
 from events.registry import event_type_of
@@ -15,6 +13,7 @@ from events.types.logs import LogLine, LogWritten
 from events.types.metrics import MetricsReported
 from events.types.sessions import SessionClosed, SessionOpened
 from events.types.vocabulary import Fact, LogLevel, utc_text
+from training_sdk.wire import WireEvent, partition_of
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, tzinfo=UTC)
 SESSION = "0f" * 16

@@ -173,6 +173,7 @@ async def a_world(services: Services, folder: Path) -> AsyncIterator[World]:
         finally:
             await admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
             await _delete_topics(world)
+            await asyncio.to_thread(_delete_buckets, world)
     finally:
         await admin.close()
 
@@ -181,6 +182,16 @@ def _make_buckets(world: World) -> None:
     store = world.store()
     for bucket in (world.datasets_bucket, world.checkpoints_bucket):
         store.make_bucket(bucket)
+
+
+def _delete_buckets(world: World) -> None:
+    """SeaweedFS gives every bucket volumes of its own, and a disk has room for some sixty."""
+    store = world.store()
+    for bucket in (world.datasets_bucket, world.checkpoints_bucket):
+        if store.bucket_exists(bucket):
+            for item in store.list_objects(bucket, recursive=True):
+                store.remove_object(bucket, item.object_name or "")
+            store.remove_bucket(bucket)
 
 
 async def _delete_topics(world: World) -> None:

@@ -6,14 +6,24 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 Answer = TypeVar("Answer")
 
 
+@overload
 async def eventually(
-    condition: Callable[[], Answer | Awaitable[Answer]], *, timeout_s: float = 20.0, what: str = "the condition"
-) -> Answer:
+    condition: Callable[[], Awaitable[Answer | None]], *, timeout_s: float = 20.0, what: str = "the condition"
+) -> Answer: ...
+
+
+@overload
+async def eventually(
+    condition: Callable[[], bool], *, timeout_s: float = 20.0, what: str = "the condition"
+) -> bool: ...
+
+
+async def eventually(condition: Callable[[], Any], *, timeout_s: float = 20.0, what: str = "the condition") -> Any:
     """Ask until the answer is true, and return it. Raises AssertionError with the last answer after ``timeout_s``."""
     deadline = time.monotonic() + timeout_s
     pause_s = 0.01

@@ -7,7 +7,6 @@ import json
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary_event
 from jsonschema import Draft202012Validator
-from training_sdk import wire
 
 from events.__main__ import drifted, generated_files, main
 from events.asyncapi import EXAMPLES_FOLDER, asyncapi_document, example_of, schema_of
@@ -15,6 +14,7 @@ from events.codec import data_bytes, decode
 from events.envelope import Record
 from events.registry import EVENT_TYPES, EventType
 from events.topics import TOPIC_NAMES
+from training_sdk import wire
 
 
 def golden_record(event_type: EventType) -> Record:

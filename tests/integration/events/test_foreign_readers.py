@@ -9,13 +9,13 @@ from pathlib import Path
 import jgo
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from training_sdk.wire import METRICS, METRICS_REPORTED
 
 from events.asyncapi import example_of
 from events.codec import data_bytes
 from events.registry import BY_WIRE_NAME
 from stack.kafka import java_command
 from tests.services import World
+from training_sdk.wire import METRICS, METRICS_REPORTED
 
 KAFKA_TOOLS = "org.apache.kafka:kafka-tools:4.3.1+org.slf4j:slf4j-simple:1.7.36"
 

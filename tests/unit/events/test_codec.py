@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_sdk.wire import METRICS
 
 from events.codec import MalformedEvent, decode, encode, parse_data
 from events.envelope import Event
 from events.types.metrics import MetricsReported
 from events.types.vocabulary import Fact
 from tests.builders import event, job_created, job_started, log_written, metrics_reported, record
+from training_sdk.wire import METRICS
 
 numbers = st.one_of(st.none(), st.floats(allow_nan=False))
 

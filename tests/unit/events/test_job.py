@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from training_sdk.wire import JOBS
 
 from events.job import Job, evolve, fold
 from events.lifecycle import TERMINAL, TRANSITIONS, JobState, status_of
@@ -32,6 +31,7 @@ from tests.builders import (
     session_closed,
     session_opened,
 )
+from training_sdk.wire import JOBS
 
 LAUNCHED = JobLaunched(launcher="host/1", reason="attempt 1: a slot is free")
 STOP = StopRequested(requested_by="api", reason="the user asked to stop")

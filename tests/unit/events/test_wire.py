@@ -3,6 +3,7 @@ from __future__ import annotations
 from aiokafka.partitioner import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training_sdk.wire import PARTITIONS, partition_of
 
 
