@@ -180,15 +180,14 @@ class Session:
         drafts = packed.drafts + self._complaints(packed.problems) + list(extra)
         ready: list[Draft] = []
         for draft in drafts:
-            if draft.after_uploads and not release:
+            if draft.after_uploads:
                 state.waiting.append([draft.topic, draft.type, draft.time, draft.data.decode()])
                 continue
             state.announced = max(state.announced, draft.upload)
             ready.append(draft)
-        if release and state.waiting:
-            held = [Draft(topic, name, time, data.encode()) for topic, name, time, data in state.waiting]
+        if release and not more:  # what is still in the ring may be the announcement that they wait for
+            ready += [Draft(topic, name, time, data.encode()) for topic, name, time, data in state.waiting]
             state.waiting = []
-            ready = held + ready
         ready += self._drops(state)
         if not ready and state == self.spool.state:
             return more

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from minio import Minio
 
 from tests.services import World, free_port
 from tests.waiting import eventually
