@@ -145,6 +145,8 @@ class Sender:
         while True:
             if self._due():
                 drafts, self._drafts = self._drafts, []
+                # A heartbeat alone must not make the next report of a quiet run wait.
+                reports = not session.drained
                 try:
                     more = session.pump(drafts, tensor=self._tensor, release=not self._uploads.pending)
                 except OSError as error:
@@ -155,7 +157,8 @@ class Sender:
                     logger.exception("training_sdk: reports could not be packed; they stay in %s", session.folder)
                     await asyncio.sleep(1.0)
                     continue
-                self._last_flush = clock.monotonic()
+                if reports:
+                    self._last_flush = clock.monotonic()
                 self._spooled.set()
                 if more:
                     await asyncio.sleep(0)
