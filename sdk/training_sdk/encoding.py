@@ -13,6 +13,7 @@ import orjson
 
 from training_sdk.delivery.packer import EPOCH_MAX, NAME_LENGTH_MAX, NAMES_MAX, TENSOR
 
+EVENT_BYTES_MAX: Final = 400_000
 TENSORS_MAX: Final = 10_000
 """Tensors on a device that wait to be read; further ones are left out."""
 
@@ -128,8 +129,14 @@ def log_call(message: Any, level: str, source: str, metadata: Mapping[str, Any],
 def event_call(
     topic: str, name: str, data: Mapping[str, Any], *, after_uploads: bool = False, upload: int = 0
 ) -> bytes:
+    """A lifecycle call. One that would not fit a record keeps its plain fields only: it must arrive."""
     options = {"after_uploads": True} if after_uploads else ({"upload": upload} if upload else {})
-    return _dumps(("e", time(), topic, name, plain(data), options))
+    call = ("e", time(), topic, name, plain(data), options)
+    payload = _dumps(call)
+    if len(payload) <= EVENT_BYTES_MAX:
+        return payload
+    small = {key: value for key, value in call[4].items() if not isinstance(value, (dict, list))}
+    return _dumps(("e", call[1], topic, name, small, options))
 
 
 def plain(value: Any, depth: int = 8) -> Any:

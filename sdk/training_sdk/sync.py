@@ -144,6 +144,12 @@ async def _finish(
     session: Session, closed_by: str, settings: RunSettings, transport: Transport, deadline: float
 ) -> str | None:
     """Bring one session to its end. Returns why it is not there, None when it is."""
+    if session.spool.torn_bytes:
+        logger.warning(
+            "training_sdk: %s: %d bytes at the end of a segment were no whole frame and are left out",
+            session.folder,
+            session.spool.torn_bytes,
+        )
     while session.pump(recovering=True):
         pass
     problem = await _ship(session, transport, deadline)

@@ -335,8 +335,20 @@ class Session:
 def _calls(payloads: Sequence[bytes]) -> list[Call]:
     if not payloads:
         return []
-    calls: list[Call] = orjson.loads(b"[" + b",".join(payloads) + b"]")
+    try:
+        calls: list[Call] = orjson.loads(b"[" + b",".join(payloads) + b"]")
+    except orjson.JSONDecodeError:
+        return [call for payload in payloads for call in _call(payload)]
     return calls
+
+
+def _call(payload: bytes) -> list[Call]:
+    """One call on its own: a damaged record must not hold up the others for ever."""
+    try:
+        return [orjson.loads(payload)]
+    except orjson.JSONDecodeError:
+        logger.warning("training_sdk: a report cannot be read any more and is left out: %r", payload[:100])
+        return []
 
 
 def calls_in(draft: Draft) -> int:

@@ -17,6 +17,9 @@ from tests.integration.sdk.reading import events_of, once, steps_of, unbroken
 from tests.services import ROOT, World, free_port
 from tests.waiting import eventually
 from training_sdk import RunSettings, TrainerSDK, wire
+from training_sdk.delivery import kafka
+from training_sdk.delivery.kafka import KafkaTransport
+from training_sdk.delivery.transport import TransportError
 from training_sdk.sync import report_process_exited
 
 SCRIPTS = ["-m", "tests.integration.sdk.scripts"]
@@ -126,6 +129,40 @@ async def test_with_no_broker_training_goes_on_and_a_later_sync_ships_in_order(l
     jobs = [event for event in once(events) if event.topic == wire.JOBS]
     assert isinstance(jobs[-2].data, ProcessExited) and jobs[-1].type == wire.SESSION_CLOSED
     assert jobs[0].session != jobs[-1].session  # the trainer's session came first
+
+
+async def test_a_producer_that_failed_is_replaced_and_the_same_events_go_out_again(
+    log: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "SEND_TIMEOUT_S", 2.0)
+    transport = KafkaTransport(log.kafka_bootstrap_servers, log.topic_prefix)
+    first, second = log_event(1), log_event(2)
+    await transport.send([first])
+    poisoned = transport._producer
+    assert poisoned is not None
+    poisoned._sender.sender_task.cancel()  # nothing will be acknowledged any more
+    await poisoned.client.close()
+    with pytest.raises(TransportError, match=log.kafka_bootstrap_servers):
+        await transport.send([second])
+    await transport.send([second])
+    assert transport._producer is not poisoned
+    await transport.close()
+    assert [event.seq for event in await events_of(log)] == [1, 2]
+
+
+def log_event(seq: int) -> wire.WireEvent:
+    return wire.WireEvent(
+        topic=wire.LOGS,
+        key="25",
+        type=wire.LOG_WRITTEN,
+        time="2025-11-20T10:30:00.000000Z",
+        source="test",
+        attempt=1,
+        rank=0,
+        session="abc",
+        seq=seq,
+        data=b'{"lines": []}',
+    )
 
 
 async def test_the_end_of_a_process_is_recorded_by_one_command(log: World) -> None:

@@ -125,7 +125,7 @@ async def test_the_first_point_of_a_quiet_run_is_sent_without_a_flush(tmp_path: 
     transport = RecordingTransport()
     with TrainerSDK(settings(tmp_path), transport=transport) as sdk:
         sdk.report_metrics(1, "train", {"loss": 1.0}, step=0)
-        await eventually(lambda: transport.data(wire.METRICS_REPORTED), timeout_s=5)
+        await eventually(lambda: bool(transport.data(wire.METRICS_REPORTED)), timeout_s=5)
 
 
 def test_with_the_broker_down_close_is_bounded_and_sync_ships_the_rest(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_other_ranks_report_their_machine_only(tmp_path: Path) -> None:
 async def test_signs_of_life_and_samples_are_sent_without_a_call(tmp_path: Path) -> None:
     transport = RecordingTransport()
     with TrainerSDK(settings(tmp_path), transport=transport):
-        await eventually(lambda: transport.data(wire.HEARTBEAT_SENT) and transport.data(wire.SYSTEM_SAMPLED))
+        await eventually(lambda: bool(transport.data(wire.HEARTBEAT_SENT) and transport.data(wire.SYSTEM_SAMPLED)))
     sample = transport.data(wire.SYSTEM_SAMPLED)[0]
     assert 0 < sample["process_memory_bytes"] < sample["memory_used_bytes"] < sample["memory_total_bytes"]
 

@@ -131,3 +131,9 @@ def test_training_results_keep_the_good_fields_and_name_the_bad() -> None:
     }
     assert encoding.training_results(results, problems.append) == {"total_epochs": 5, "best_metrics": {"mAP50": 0.5}}
     assert len(problems) == 3
+
+
+def test_a_lifecycle_event_that_would_not_fit_keeps_its_plain_fields() -> None:
+    huge = {f"{number:04d}{'n' * 240}": float(number) for number in range(2_000)}
+    payload = encoding.event_call("t", "e", {"error_code": "OOM", "details": huge, "more": huge})
+    assert len(payload) < encoding.EVENT_BYTES_MAX and orjson.loads(payload)[4] == {"error_code": "OOM"}

@@ -222,3 +222,13 @@ def test_a_complaint_is_made_once_and_is_a_line_of_source_sdk(tmp_path: Path) ->
     assert [(line["source"], line["level"]) for line in lines] == [("sdk", "WARNING")]
     assert "'loss' is 'high'" in lines[0]["message"]
     session.delete()
+
+
+def test_a_damaged_record_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    session = Session.create(tmp_path, about())
+    session.post(metrics(0), METRIC)
+    session.post(b'["m", 1.0, 1, "tr', METRIC)
+    session.post(metrics(1), METRIC)
+    pump_all(session)
+    assert [step for event in spooled(session)[1:] for step in orjson.loads(event.data)["steps"]] == [0, 1]
+    session.delete()
