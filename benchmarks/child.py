@@ -1,7 +1,8 @@
 """The training process of a benchmark: ``python -m benchmarks.child SYSTEM TASK JSON``. Prints JSON lines.
 
 A process of its own, so that nothing but the client runs beside the calls. ``ready`` is printed when everything is
-imported and connected; the task starts when a line comes in.
+imported and connected; the task starts when a line comes in, and the process ends at the next one: its tidying up must
+not compete with what is still being measured.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> None:
     say(ready=True)
     sys.stdin.readline()
     {"calls": _calls, "points": _points}[task](reporter, options)
+    sys.stdin.readline()
 
 
 def _calls(reporter: Reporter, options: dict[str, Any]) -> None:

@@ -38,6 +38,8 @@ def ingest_ours(place: Place, jobs: list[int], workload: Workload) -> float:
     with httpx.Client(base_url=place.backend_url, timeout=60) as api:
         _until(lambda: all(total_points(api, job) >= workload.points for job in jobs), f"jobs {jobs}")
         ended = time.time()
+        for child in children:
+            child.end()
         counted = [total_points(api, job) for job in jobs]
     if counted != [workload.points] * len(jobs):
         raise RuntimeError(f"wanted {workload.points} points of each job, the API counts {counted}")
@@ -67,6 +69,8 @@ def _trackio(place: Place, count: int, workload: Workload) -> tuple[float, str, 
     began = min(float(child.result()["began"]) for child in children)
     _until(lambda: all(server.rows(run) >= workload.calls for run in runs), f"Trackio's runs {runs}")
     took_s = time.time() - began
+    for child in children:
+        child.end()
     return count * workload.points / took_s, "points/s", "higher", "through its HTTP server", spin
 
 

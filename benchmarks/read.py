@@ -56,6 +56,7 @@ def _trackio(place: Place, workload: Workload, one: str, every: str) -> Iterator
     child = Child(place, "trackio", "points", options, place.peer_environment(run))
     child.start()
     child.result()
+    child.end()
     deadline = time.monotonic() + 120
     while server.rows(run) < workload.calls:
         if time.monotonic() > deadline:

@@ -41,6 +41,7 @@ def _one(
     child = Child(place, system, "calls", {"calls": calls, "rate": rate, "abandon": abandon}, environment)
     child.start()
     found = child.result()
+    child.end()
     note = "log_metrics(synchronous=False)" if system == "mlflow" else ""
     for what in ("p50", "p99", "worst"):
         yield Measurement("sdk_call", f"{pace}, {what}", system, found[what], "us", note=note, spin_s=spin)
