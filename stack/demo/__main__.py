@@ -35,6 +35,8 @@ from stack.settings import InvalidSetting, Settings
 
 EPOCHS: Final = 40
 FOLLOW_TIMEOUT_S: Final = 1_500.0
+INTERRUPTED: Final = 130
+"""The shell's exit code for Ctrl-C."""
 PLAIN_WIDTH: Final = 140
 KEEPER_START_TIMEOUT_S: Final = 10.0
 API_TIMEOUT_S: Final = 30.0
@@ -87,7 +89,7 @@ def main() -> int:
         console.print(f"{error}", markup=False, style="red")
     except KeyboardInterrupt:
         console.print("\ninterrupted", style="red")
-        code = 130
+        code = INTERRUPTED
     except (DemoFailed, NotReady, FollowFailed, ValueError) as error:
         console.print(f"{error}", markup=False, style="red")
     except (httpx.HTTPError, OSError, asyncpg.PostgresError, MinioException, StoreUnreachable) as error:
