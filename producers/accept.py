@@ -44,7 +44,10 @@ async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None,
     Raises NotFound, Refused, Invalid; asyncpg.PostgresError, OSError and TimeoutError when Postgres fails.
     """
     if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
-        problem = FieldProblem(("header", "Idempotency-Key"), f"must have 1 to {KEY_LENGTH_MAX} characters")
+        problem = FieldProblem(
+            ("header", "Idempotency-Key"),
+            f"the Idempotency-Key has {len(key)} characters, wanted 1 to {KEY_LENGTH_MAX}",
+        )
         raise Invalid(problem.message, [problem])
     async with transaction(pool) as tx:
         return await _accept(tx, job_id, command, key, now)

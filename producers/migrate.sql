@@ -17,7 +17,7 @@ SELECT version, name, sha256 FROM write.schema_migrations ORDER BY version;
 INSERT INTO write.schema_migrations (version, name, sha256) VALUES (:version, :name, :sha256);
 
 -- name: raise_job_ids
-SELECT setval('write.job_ids', :highest) WHERE :highest > (SELECT last_value FROM write.job_ids);
+SELECT setval('write.job_ids', :highest) WHERE :highest >= (SELECT last_value FROM write.job_ids);
 
 -- name: raise_dataset_ids
-SELECT setval('write.dataset_ids', :highest) WHERE :highest > (SELECT last_value FROM write.dataset_ids);
+SELECT setval('write.dataset_ids', :highest) WHERE :highest >= (SELECT last_value FROM write.dataset_ids);

@@ -31,6 +31,9 @@ def say_nothing(line: str) -> None:
     pass
 
 
+_keepers: Final[list[subprocess.Popen[bytes]]] = []
+
+
 def up(settings: Settings, names: list[str], say: Callable[[str], None] = say_nothing) -> bool:
     """Start the stack unless it runs, and wait until it is ready. Returns whether this call started it.
 
@@ -42,7 +45,7 @@ def up(settings: Settings, names: list[str], say: Callable[[str], None] = say_no
         check_ports(settings, [service for service in services if service.name not in settings.external])
         settings.log_dir.mkdir(parents=True, exist_ok=True)
         with (settings.log_dir / "keeper.log").open("ab") as log:
-            subprocess.Popen(
+            keeper = subprocess.Popen(
                 [sys.executable, "-m", "stack", "keep", *names],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -51,6 +54,8 @@ def up(settings: Settings, names: list[str], say: Callable[[str], None] = say_no
                 env=settings.process_environment() | _external_only(settings),
                 start_new_session=True,
             )
+        # It outlives us on purpose; whoever stays (a test, the demo) waits for it in `down`.
+        _keepers.append(keeper)
     wait_ready(settings, {service.name for service in services}, say)
     return started
 
@@ -103,6 +108,9 @@ def down(settings: Settings) -> bool:
         if time.monotonic() > deadline:
             raise NotReady(f"the keeper (pid {pid}) did not end within {DOWN_TIMEOUT_S:.0f} s; see {settings.log_dir}")
         time.sleep(0.1)
+    for keeper in list(_keepers):
+        if keeper.poll() is not None:
+            _keepers.remove(keeper)
     return True
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -31,7 +31,8 @@ async def create_topics(bootstrap_servers: str, topic_prefix: str = "", topics: 
     try:
         existing = set(await admin.list_topics())
         names = [topic_prefix + topic.name for topic in topics]
-        await _refuse_other_partition_counts(admin, [name for name in names if name in existing])
+        present = [name for name in names if name in existing]
+        _refuse_other_partition_counts(await admin.describe_topics(present) if present else [])
         brokers = len((await admin.describe_cluster())["brokers"])
         missing = [topic for topic in topics if topic_prefix + topic.name not in existing]
         new = [
@@ -55,14 +56,12 @@ async def create_topics(bootstrap_servers: str, topic_prefix: str = "", topics: 
         await admin.close()
 
 
-async def _refuse_other_partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> None:
-    if not names:
-        return
-    for description in await admin.describe_topics(names):
-        count = len(description["partitions"])
-        if count != PARTITIONS:
+def _refuse_other_partition_counts(described: Sequence[Mapping[str, Any]]) -> None:
+    for topic in described:
+        count = len(topic["partitions"])
+        if count not in (0, PARTITIONS):  # 0: just made, not told to every broker yet
             raise TopicRefused(
-                f"topic {description['topic']} has {count} partitions, {PARTITIONS} are wanted. Another number would "
+                f"topic {topic['topic']} has {count} partitions, {PARTITIONS} are wanted. Another number would "
                 f"move keys to other partitions and mix up the order of jobs: copy the records to a new topic instead."
             )
 
@@ -71,6 +70,7 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> Non
     deadline = time.monotonic() + LEADERS_TIMEOUT_S
     while True:
         described = await admin.describe_topics(names)
+        _refuse_other_partition_counts(described)
         waiting = [
             topic["topic"]
             for topic in described

@@ -1,0 +1,167 @@
+"""Any redelivery, any cut into batches, any second worker: the same rows as one clean pass."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from events.envelope import Event, Record
+from events.types.vocabulary import Fact
+from producers.database import Pool, open_pool, transaction
+from projections.migration import migrate_all
+from projections.registry import projection_named
+from projections.runtime.apply import apply_batch
+from projections.runtime.ceiling import BAD_IN_A_ROW_MAX, CeilingReached
+from projections.settings import Settings
+from tests.builders import (
+    NOON,
+    event,
+    job_completed,
+    job_created,
+    job_started,
+    log_written,
+    metrics_reported,
+    session_opened,
+)
+from tests.given import all_rows, apply_all, log_of
+from tests.services import World
+from training_sdk.wire import JOBS, LOGS, METRICS
+
+ROUNDS = 12
+
+
+def some_runs(source: random.Random) -> list[Event[Fact]]:
+    """Two jobs of two attempts each, their events interleaved as a broker might append them."""
+    events: list[Event[Fact]] = []
+    for job_id in (25, 26):
+        for attempt in (1, 2):
+            session = f"{job_id}{attempt}".ljust(32, "0")
+            facts: list[tuple[str, Fact]] = [(topic, session_opened(resume_step=3)) for topic in (JOBS, METRICS, LOGS)]
+            facts += [(JOBS, job_created()), (JOBS, job_started(pid=attempt))]
+            for number in range(source.randint(3, 8)):
+                facts.append((METRICS, metrics_reported({"loss": [0.5] * source.randint(1, 400)}, first_step=number)))
+                facts.append((LOGS, log_written(f"line {number}", "and another")))
+            facts.append((JOBS, job_completed()))
+            seqs: dict[str, int] = {}
+            for topic, fact in facts:
+                seqs[topic] = seqs.get(topic, 0) + 1
+                moment = NOON + timedelta(seconds=len(events))
+                made = event(
+                    fact, job_id=job_id, attempt=attempt, session=session, seq=seqs[topic], topic=topic, time=moment
+                )
+                events.append(made)
+    return events
+
+
+def resent(events: list[Event[Fact]], source: random.Random) -> list[Event[Fact]]:
+    """Some events stand a second time, later in the log: a sender that did not hear the acknowledgement."""
+    log = list(events)
+    for again in source.sample(events, k=len(events) // 4):
+        log.insert(source.randint(log.index(again) + 1, len(log)), again)
+    return log
+
+
+async def fresh_pool(world: World) -> Pool:
+    """Empty read models in the same database."""
+    import asyncpg
+
+    admin = await asyncpg.connect(world.database_url)
+    await admin.execute("DROP SCHEMA IF EXISTS write CASCADE; DROP EXTENSION IF EXISTS pg_trgm CASCADE")
+    for row in await admin.fetch("SELECT nspname FROM pg_namespace WHERE nspname ~ '_v[0-9]+_[0-9]+$'"):
+        await admin.execute(f'DROP SCHEMA "{row["nspname"]}" CASCADE')
+    await admin.close()
+    await migrate_all(Settings.from_env(world.environment()))
+    return await open_pool(world.database_url, size_max=4)
+
+
+@pytest.mark.parametrize("seed", range(ROUNDS))
+async def test_any_redelivery_and_any_cut_ends_in_the_same_rows(migrated_world: World, seed: int) -> None:
+    source = random.Random(seed)
+    events = some_runs(source)
+    log = log_of(resent(events, source))
+
+    pool = await fresh_pool(migrated_world)
+    await apply_all(pool, log)
+    clean = await all_rows(pool)
+    await pool.close()
+
+    pool = await fresh_pool(migrated_world)
+    position = 0
+    while position < len(log):
+        end = position + source.randint(1, 15)
+        await apply_all(pool, log[position:end])
+        # Sometimes the consumer starts again from an earlier place.
+        position = end if source.random() < 0.7 else max(0, position - source.randint(0, 20))
+    torn = await all_rows(pool)
+    await pool.close()
+    assert torn == clean
+
+
+async def test_two_workers_on_the_same_records_at_once_count_them_once(pool: Pool) -> None:
+    log = [found for found in log_of(some_runs(random.Random(1))) if found.topic == METRICS]
+    metrics = projection_named("metrics")
+
+    async def work(source: random.Random) -> None:
+        position = 0
+        while position < len(log):
+            end = position + source.randint(1, 7)
+            await apply_batch(pool, metrics, log[position:end])
+            position = end
+
+    await asyncio.gather(*(work(random.Random(worker)) for worker in range(3)))
+    async with transaction(pool) as tx:
+        stored = await tx.fetchval("SELECT sum(points) FROM metric_series")
+        applied = await tx.fetchval("SELECT sum(applied_events) FROM metrics_offsets")
+    expected = sum(len(found.data.times) for found in some_runs(random.Random(1)) if hasattr(found.data, "times"))
+    assert stored == expected
+    assert applied == len(log)
+
+
+def bad(record: Record) -> Record:
+    return replace(record, value=b"no JSON at all")
+
+
+async def test_a_bad_record_is_parked_with_its_bytes_and_stops_nothing(pool: Pool) -> None:
+    log = log_of([event(metrics_reported({"loss": [1.0]}), seq=number) for number in range(1, 6)])
+    log[2] = bad(log[2])
+    done = await apply_batch(pool, projection_named("metrics"), log)
+    assert (done.events, done.parked) == (4, 1)
+    again = await apply_batch(pool, projection_named("metrics"), log)
+    assert (again.events, again.parked) == (0, 0)
+    async with transaction(pool) as tx:
+        letter = await tx.fetchrow("SELECT * FROM metrics_dead_letters")
+        marks = await tx.fetchrow("SELECT high, gaps FROM metrics_session_marks")
+    assert letter is not None
+    assert (letter["log_offset"], letter["value"]) == (2, b"no JSON at all")
+    assert "is not JSON" in letter["reason"]
+    assert marks is not None
+    # The number of the parked event stays open: driven again, it fills the gap.
+    assert (marks["high"], marks["gaps"]) == (5, [[3, 3]])
+
+
+async def test_what_postgres_refuses_is_found_and_parked_alone(pool: Pool) -> None:
+    from events.types.logs import LogLine, LogWritten
+    from events.types.vocabulary import LogLevel
+
+    def line(message: str) -> LogWritten:
+        return LogWritten(lines=[LogLine(level=LogLevel.INFO, message=message, timestamp=NOON)])
+
+    log = log_of([event(line(f"line {n}" if n != 3 else "nul \x00"), seq=n) for n in range(1, 7)])
+    done = await apply_batch(pool, projection_named("logs"), log)
+    assert (done.events, done.parked) == (5, 1)
+    rows = (await all_rows(pool))["training_logs"]
+    assert sorted(row["message"] for row in rows) == ["line 1", "line 2", "line 4", "line 5", "line 6"]
+
+
+async def test_too_many_bad_records_in_a_row_stop_the_line_and_lose_nothing(pool: Pool) -> None:
+    count = BAD_IN_A_ROW_MAX + 5
+    log = log_of([event(metrics_reported({"loss": [1.0]}), seq=number) for number in range(1, count + 1)])
+    with pytest.raises(CeilingReached, match="in a row"):
+        await apply_batch(pool, projection_named("metrics"), [bad(found) for found in log])
+    # Nothing of the batch is applied: with mended code (here: good records) everything is still to be had.
+    done = await apply_batch(pool, projection_named("metrics"), log)
+    assert (done.events, done.parked) == (count, 0)
