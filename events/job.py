@@ -96,6 +96,8 @@ class Job(BaseModel):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     """When the run ended, whichever way."""
+    end_appended_at: datetime | None = None
+    """When the log took the end: long after it, where the end waited in a spool."""
     ended_by: str | None = None
     """``report``: the trainer said so; ``exit``: judged from how its process ended."""
     updated_at: datetime | None = None
@@ -202,6 +204,7 @@ def _queued(job: Job, event: Event[Fact], data: JobQueued) -> Changes:
 
 _NEW_ATTEMPT: Final[Mapping[str, Any]] = {
     "completed_at": None,
+    "end_appended_at": None,
     "ended_by": None,
     "error_code": None,
     "error_message": None,
@@ -307,6 +310,7 @@ def _end(job: Job, event: Event[Fact], state: JobState) -> Changes:
         "state": state,
         "attempt": max(job.attempt, event.attempt),
         "completed_at": event.time,
+        "end_appended_at": event.append_time or event.time,
         "ended_by": REPORT,
         "eta_seconds": None,
         "error_code": None,
@@ -368,7 +372,9 @@ def _exited(job: Job, event: Event[Fact], data: ProcessExited) -> Changes:
         return stale
     if job.ended:
         return {"exit": data}
-    changes = {"exit": data, "completed_at": event.time, "ended_by": EXIT, "eta_seconds": None}
+    appended = event.append_time or event.time
+    changes = {"exit": data, "completed_at": event.time, "end_appended_at": appended, "ended_by": EXIT}
+    changes["eta_seconds"] = None
     if job.stop is not None:
         return {**changes, "state": JobState.STOPPED, "stopped_at_epoch": job.current_epoch}
     if data.signal is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from events.envelope import Event, Record
 from events.types.vocabulary import Fact
 from producers.database import Connection, Pool, transaction
-from projections.registry import PROJECTIONS, Projection
+from projections.registry import CORE, Projection, of_process
 from projections.runtime.apply import Applied, apply_batch
 from tests.builders import record
 
@@ -31,7 +31,7 @@ async def apply_all(
     pool: Pool,
     records: Sequence[Record],
     *,
-    projections: Sequence[Projection] = tuple(p for p in PROJECTIONS if p.process == "core"),
+    projections: Sequence[Projection] = of_process(CORE),
     cuts: Sequence[int] = (),
 ) -> list[Applied]:
     """Apply records, cut at the given places, to every projection of their topic."""

@@ -66,7 +66,7 @@ def visible_state(job: Job, marks: Marks, waiting_rows: int, now: datetime) -> V
         return Visible(str(job.state), status_of(job.state))
     if applied(job, marks, waiting_rows):
         return Visible(str(job.state), status_of(job.state), "complete")
-    if job.completed_at is not None and (now - job.completed_at).total_seconds() > FINISHING_MAX_S:
+    if job.end_appended_at is not None and (now - job.end_appended_at).total_seconds() > FINISHING_MAX_S:
         return Visible(str(job.state), status_of(job.state), "pending")
     return Visible(FINISHING, status_of(JobState.RUNNING))
 

@@ -50,7 +50,14 @@ def test_few_points_are_not_touched_and_a_senseless_limit_is_refused() -> None:
 
 def ended(last_seq: dict[str, int] | None, **fields: object) -> Job:
     session = Session(attempt=1, rank=0, sender="sdk", last_seq=last_seq)
-    known = {"id": 25, "created_at": NOON, "attempt": 1, "state": JobState.COMPLETED, "completed_at": NOON}
+    known = {
+        "id": 25,
+        "created_at": NOON,
+        "attempt": 1,
+        "state": JobState.COMPLETED,
+        "completed_at": NOON,
+        "end_appended_at": NOON,
+    }
     return Job.model_validate({**known, "sessions": {SESSION: session}, **fields})
 
 
