@@ -56,8 +56,10 @@ docs: install ## write what is generated from the event registry
 benchmarks: install ## measure beside Trackio and MLflow
 	$(PYTHON) -m benchmarks
 
-COMPILE = .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
-lock: install ## pin all dependencies again, with hashes
-	$(COMPILE) --all-groups --output-file requirements/all.txt
-	for group in api projections launcher ultralytics stack; do \
+UV ?= .venv/bin/uv
+COMPILE = $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
+GROUPS = api projections launcher ultralytics timm stack dev benchmarks
+lock: ## pin all dependencies again, with hashes
+	$(COMPILE) $(addprefix --group ,$(GROUPS)) --output-file requirements/all.txt
+	for group in api projections ultralytics mlflow; do \
 		$(COMPILE) --group $$group --constraint requirements/all.txt --output-file requirements/$$group.txt; done
