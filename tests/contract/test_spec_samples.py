@@ -132,7 +132,7 @@ async def test_a_run_in_the_designs_own_words(running: Running, client: httpx.As
     history = (await client.get(f"training/jobs/{job_id}/metrics")).json()
     assert_shape(history, {**sample("metrics_history.response"), "job_id": job_id})
     assert history["epochs"][0]["val_metrics"]["mAP50"] == 0.756
-    query = {"level": "INFO", "limit": 100, "offset": 0}
+    query: dict[str, str | int] = {"level": "INFO", "limit": 100, "offset": 0}
     assert_shape((await client.get(f"training/jobs/{job_id}/logs", params=query)).json(), sample("logs.response"))
 
 
