@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,24 @@ from events.types.metrics import MetricsReported
 from events.types.sessions import EventsDropped, SessionOpened
 from producers.database import Connection
 from producers.queries import load_queries
+from projections.core.binary_copy import (
+    copy_stream,
+    float8_array_field,
+    float8_field,
+    int4_field,
+    int8_array_field,
+    int8_field,
+    text_field,
+)
 from projections.core.chunks import Points, Tail, cut, finite_range
 
 TABLES: Final = Path(__file__).with_suffix(".sql")
 queries: Final = load_queries(TABLES)
+
+CHUNK_COLUMNS: Final = (
+    *("job_id", "name", "attempt", "chunk", "points", "steps", "epochs", "times", "values", "log_offsets"),
+    *("append_times", "value_min", "value_max"),
+)
 
 Series = tuple[int, str, int]
 """Job id, name, attempt."""
@@ -68,15 +83,23 @@ async def append_points(tx: Connection, events: Sequence[Event[MetricsReported]]
         attempts=[attempt for _, _, attempt in keys],
     )
     tails = {(row["job_id"], row["name"], row["attempt"]): Tail(row["tail_chunk"], row["tail_points"]) for row in found}
-    chunks: list[dict[str, Any]] = []
+    longer: list[dict[str, Any]] = []
+    new: list[Sequence[bytes]] = []
     latest: list[dict[str, Any]] = []
     for key in keys:
         identity = {"job_id": key[0], "name": key[1], "attempt": key[2]}
         tail = tails.get(key, Tail())
         for tail, part in cut(points[key], tail):  # noqa: B020  # the last tail is what the series row remembers
-            chunks.append({**identity, "chunk": tail.chunk, **_chunk_row(part)})
+            if tail.points == len(part):
+                new.append(_copied_row(key, tail, part))
+            else:
+                longer.append({**identity, "chunk": tail.chunk, **_chunk_row(part)})
         latest.append({**identity, **_series_row(points[key], tail)})
-    await queries.append_chunks(tx, chunks)
+    if longer:
+        await queries.lengthen_chunks(tx, longer)
+    if new:
+        source = io.BytesIO(copy_stream(new))
+        await tx.copy_to_table("metric_chunks", source=source, columns=CHUNK_COLUMNS, format="binary")
     await queries.save_series(tx, latest)
 
 
@@ -105,6 +128,27 @@ def by_series(events: Sequence[Event[MetricsReported]]) -> dict[Series, Points]:
             series.log_offsets += [offset] * len(rows)
             series.append_times += [appended] * len(rows)
     return {key: series for key, series in points.items() if len(series)}
+
+
+def _copied_row(series: Series, tail: Tail, part: Points) -> Sequence[bytes]:
+    """A new chunk, in the order of CHUNK_COLUMNS."""
+    job_id, name, attempt = series
+    low, high = finite_range(part.values)
+    return (
+        int8_field(job_id),
+        text_field(name),
+        int4_field(attempt),
+        int8_field(tail.chunk),
+        int4_field(len(part)),
+        float8_array_field(part.steps),
+        float8_array_field(part.epochs),
+        float8_array_field(part.times),
+        float8_array_field(part.values),
+        int8_array_field(part.log_offsets),
+        float8_array_field(part.append_times),
+        float8_field(low),
+        float8_field(high),
+    )
 
 
 def _chunk_row(part: Points) -> dict[str, Any]:

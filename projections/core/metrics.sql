@@ -92,24 +92,19 @@ FROM metric_series AS series
 JOIN unnest(:job_ids::bigint[], :names::text[], :attempts::integer[]) AS wanted (job_id, name, attempt)
     USING (job_id, name, attempt);
 
--- name: append_chunks*!
-INSERT INTO metric_chunks (
-    job_id, name, attempt, chunk, points, steps, epochs, times, "values", log_offsets, append_times, value_min,
-    value_max
-) VALUES (
-    :job_id, :name, :attempt, :chunk, :points, :steps, :epochs, :times, :values, :log_offsets, :append_times,
-    :value_min, :value_max
-)
-ON CONFLICT (job_id, name, attempt, chunk) DO UPDATE SET
-    points = metric_chunks.points + excluded.points,
-    steps = metric_chunks.steps || excluded.steps,
-    epochs = metric_chunks.epochs || excluded.epochs,
-    times = metric_chunks.times || excluded.times,
-    "values" = metric_chunks."values" || excluded."values",
-    log_offsets = metric_chunks.log_offsets || excluded.log_offsets,
-    append_times = metric_chunks.append_times || excluded.append_times,
-    value_min = LEAST(metric_chunks.value_min, excluded.value_min),
-    value_max = GREATEST(metric_chunks.value_max, excluded.value_max);
+-- name: lengthen_chunks*!
+-- Points for chunks that are not full yet; new chunks are copied in.
+UPDATE metric_chunks SET
+    points = metric_chunks.points + :points,
+    steps = metric_chunks.steps || :steps::double precision[],
+    epochs = metric_chunks.epochs || :epochs::double precision[],
+    times = metric_chunks.times || :times::double precision[],
+    "values" = metric_chunks."values" || :values::double precision[],
+    log_offsets = metric_chunks.log_offsets || :log_offsets::bigint[],
+    append_times = metric_chunks.append_times || :append_times::double precision[],
+    value_min = LEAST(metric_chunks.value_min, :value_min::double precision),
+    value_max = GREATEST(metric_chunks.value_max, :value_max::double precision)
+WHERE job_id = :job_id AND name = :name AND attempt = :attempt AND chunk = :chunk;
 
 -- name: save_series*!
 INSERT INTO metric_series (
