@@ -31,7 +31,16 @@ class Body(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+def example(body: JsonObject) -> ConfigDict:
+    """The design's own sample of a body, for the API's documentation."""
+    return ConfigDict(frozen=True, extra="ignore", json_schema_extra={"examples": [body]})
+
+
 class ReportStarted(Body):
+    model_config = example(
+        {"pid": 12345, "hostname": "trainer-pod-xyz", "gpu_info": {"name": "NVIDIA RTX 4090", "memory_total_gb": 24}}
+    )
+
     pid: Annotated[int, Field(ge=0, strict=True)] | None = None
     hostname: Text | None = None
     gpu_info: JsonObject | list[JsonObject] | None = None
@@ -39,6 +48,8 @@ class ReportStarted(Body):
 
 
 class ReportProgress(Body):
+    model_config = example({"epoch": 5, "total_epochs": 100, "phase": "train", "eta_seconds": 7200})
+
     epoch: Epoch
     total_epochs: Epoch
     phase: Phase = Phase.TRAIN
@@ -52,6 +63,8 @@ class ReportProgress(Body):
 
 
 class ReportMetrics(Body):
+    model_config = example({"epoch": 5, "step": 250, "phase": "train", "metrics": {"loss": 0.0234, "lr": 0.00987}})
+
     epoch: Epoch | None = None
     step: Step | None = None
     phase: Phase = Phase.TRAIN
@@ -67,6 +80,10 @@ class ReportMetrics(Body):
 
 
 class ReportCheckpoint(Body):
+    model_config = example(
+        {"epoch": 5, "checkpoint_path": "s3://training-checkpoints/checkpoints/25/best.pt", "is_best": True}
+    )
+
     epoch: Epoch | None = None
     checkpoint_path: Annotated[Text, Field(min_length=1)]
     is_best: bool = False
@@ -75,6 +92,8 @@ class ReportCheckpoint(Body):
 
 
 class ReportCompletion(Body):
+    model_config = example({"status": "failed", "error_code": "OOM", "error_message": "CUDA out of memory."})
+
     status: Literal["completed", "failed", "stopped"]
     training_results: TrainingResults | None = None
     best_checkpoint_path: Text | None = None
@@ -117,6 +136,10 @@ class LogEntry(Body):
 
 class ReportLogs(Body):
     """One line as the body itself, or many under ``logs``. A batch with a bad line is refused whole."""
+
+    model_config = example(
+        {"level": "INFO", "message": "Starting epoch 5/100", "timestamp": "2025-11-20T10:35:00.123Z"}
+    )
 
     logs: Annotated[list[LogEntry], Field(min_length=1, max_length=LOG_LINES_PER_EVENT_MAX)]
 

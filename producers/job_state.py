@@ -38,10 +38,11 @@ def event_of_row(row: Mapping[str, Any]) -> Event[Fact]:
 async def load_jobs(transaction: Connection, job_ids: Sequence[int]) -> dict[int, Job]:
     """The jobs that exist among ``job_ids``; needs a transaction of producers.database."""
     jobs: dict[int, Job | None] = dict.fromkeys(job_ids)
-    for row in await queries.projected_jobs(transaction, job_ids=list(job_ids)):
-        jobs[row["id"]] = Job.model_validate(row["job"])
-    for row in await queries.unapplied_events(transaction, job_ids=list(job_ids)):
-        jobs[row["job_id"]] = evolve(jobs[row["job_id"]], event_of_row(row))
+    for row in await queries.jobs_and_unapplied_events(transaction, job_ids=list(job_ids)):
+        if row["job"] is not None:
+            jobs[row["job_id"]] = Job.model_validate(row["job"])
+        else:
+            jobs[row["job_id"]] = evolve(jobs[row["job_id"]], event_of_row(row))
     return {job_id: job for job_id, job in jobs.items() if job is not None and job.exists}
 
 

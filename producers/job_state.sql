@@ -1,15 +1,22 @@
--- name: projected_jobs
-SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]);
-
--- name: unapplied_events
--- Events of the outbox on the jobs' topic that the jobs read model has not applied yet, in their order.
-SELECT outbox.*
+-- name: jobs_and_unapplied_events
+-- The projected jobs, and after them the events of the outbox that the jobs read model has not applied yet, in their
+-- order. One statement, so that both are seen as of one moment: between two, a projection may commit.
+SELECT
+    0 AS position, id AS job_id, job,
+    NULL::text AS topic, NULL::text AS key, NULL::text AS type, NULL::timestamptz AS time, NULL::text AS source,
+    NULL::integer AS attempt, NULL::text AS session, NULL::bigint AS seq, NULL::bytea AS data
+FROM training_jobs
+WHERE id = ANY(:job_ids::bigint[])
+UNION ALL
+SELECT
+    outbox.id, outbox.job_id, NULL, outbox.topic, outbox.key, outbox.type, outbox.time, outbox.source, outbox.attempt,
+    outbox.session, outbox.seq, outbox.data
 FROM write.outbox
 LEFT JOIN jobs_session_marks AS marks ON marks.session = outbox.session AND marks.topic = outbox.topic
 WHERE outbox.job_id = ANY(:job_ids::bigint[])
   AND outbox.topic = 'training.jobs'
   AND (outbox.seq IS NULL OR outbox.seq > COALESCE(marks.high, 0))
-ORDER BY outbox.id;
+ORDER BY position;
 
 -- name: projected_dataset^
 SELECT document FROM datasets WHERE id = :dataset_id;

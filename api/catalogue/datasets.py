@@ -11,6 +11,7 @@ from fastapi import Path as PathParameter
 from pydantic import BaseModel, BeforeValidator, Field
 
 from api.context import Api
+from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
 from api.jobs.reading import JOB_ID_MAX
 from api.jobs.responses import time_text
@@ -73,7 +74,9 @@ async def list_datasets(
     search: Annotated[str | None, Query(max_length=200)] = None,
     limit: Limit = 100,
     offset: Offset = 0,
+    after: After = None,
 ) -> DatasetList:
+    await wait_applied(api, after)
     filters = {"task_type": task_type, "search": like_text(search)}
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         rows = await queries.list_datasets(tx, limit=limit, offset=offset, **filters)
@@ -106,4 +109,5 @@ async def register_dataset(body: NewDataset, api: Api, response: Response, key: 
     )
     receipt = await accept(api.pool, None, RegisterDataset(description=description), key, datetime.now(UTC))
     response.headers["Location"] = f"/api/v1/datasets/{receipt.id}"
+    note_position(response, receipt)
     return await get_dataset(receipt.id, api)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel
 
 from api.context import Api
+from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
 from api.jobs.reading import JOB_ID_MAX, queries, read_answer, read_answers, read_job
 from api.jobs.responses import JobAnswer, time_text
@@ -48,7 +49,8 @@ class JobList(BaseModel):
 async def create_job(body: CreateJob, api: Api, response: Response, key: IdempotencyKey = None) -> JobAnswer:
     receipt = await accept(api.pool, None, body, key, datetime.now(UTC))
     response.headers["Location"] = f"/api/v1/training/jobs/{receipt.id}"
-    async with transaction(api.pool, readonly=True) as tx:
+    note_position(response, receipt)
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         return await read_answer(tx, receipt.id)
 
 
@@ -60,7 +62,9 @@ async def list_jobs(
     status: Status | None = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
     dataset_id: Annotated[int | None, Query(ge=1, le=JOB_ID_MAX)] = None,
+    after: After = None,
 ) -> JobList:
+    await wait_applied(api, after)
     filters = {"status": status, "search": like_text(search), "dataset_id": dataset_id}
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         new_ids = [row["id"] for row in await queries.unapplied_new_jobs(tx)]

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from api.context import Api
+from api.freshness import After, wait_applied
 from api.guards import StrictRoute
 from api.jobs.reading import read_job
 from api.jobs.responses import time_text
@@ -50,8 +51,10 @@ async def get_logs(
     until: datetime | None = None,
     limit: Limit = 100,
     offset: Offset = 0,
+    after: After = None,
 ) -> LogPage:
     """``level`` is exact, ``min_level`` takes it and all above; ``since`` and ``until`` are inclusive."""
+    await wait_applied(api, after)
     filters = {
         "job_id": job_id,
         "levels": levels(level, min_level),

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel
 
 from api.context import Api
+from api.freshness import After, wait_applied
 from api.guards import StrictRoute
 from api.jobs.reading import read_job
 from api.jobs.routes import JobId
@@ -39,7 +40,8 @@ class History(BaseModel):
 
 
 @router.get("/{job_id}/metrics", summary="Metrics history, one entry an epoch")
-async def get_history(job_id: JobId, api: Api) -> History:
+async def get_history(job_id: JobId, api: Api, after: After = None) -> History:
+    await wait_applied(api, after)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
         rows = await queries.history(tx, job_id=job_id)
@@ -79,7 +81,9 @@ async def get_series(
     names: Annotated[str | None, Query(max_length=20_000, description="comma separated; all when missing")] = None,
     max_points: Annotated[int | None, Query(ge=POINTS_MIN, le=1_000_000)] = None,
     accept: Annotated[str | None, Header()] = None,
+    after: After = None,
 ) -> Response:
+    await wait_applied(api, after)
     wanted = None if names is None else list(dict.fromkeys(name for name in names.split(",") if name))
     if wanted is not None and len(wanted) > NAMES_MAX:
         message = f"{len(wanted)} names were asked for, at most {NAMES_MAX} are answered at once"

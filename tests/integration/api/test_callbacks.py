@@ -199,3 +199,19 @@ async def test_an_idempotency_key_makes_creation_harmless_to_repeat(client: http
     changed = await client.post("training/jobs", json={**body, "name": "another"}, headers=headers)
     assert changed.status_code == 422
     assert "was used for another request" in changed.json()["detail"]
+
+
+async def test_a_reader_may_wait_for_what_was_written(client: httpx.AsyncClient, dataset_id: int) -> None:
+    job_id = await create_job(client, dataset_id)
+    path = f"training/jobs/{job_id}"
+    for step in range(1, 6):
+        body = {"epoch": 1, "step": step, "metrics": {"loss": 0.5}}
+        written = await client.post(f"{path}/callback/metrics", json=body)
+        after = written.headers["Epochlog-Position"]
+        (series,) = (await client.get(f"{path}/metrics/series", params={"after": after})).json()["series"]
+        assert series["steps"] == list(range(1, step + 1))
+    line = await client.post(f"{path}/callback/log", json={"message": "hello"})
+    logs = await client.get(f"{path}/logs", params={"after": line.headers["Epochlog-Position"]})
+    assert logs.json()["total"] == 1
+    # A position that was never given waits for nothing.
+    assert (await client.get(f"{path}/logs", params={"after": 2**60})).status_code == 200

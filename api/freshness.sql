@@ -1,0 +1,24 @@
+-- name: waiting_position$
+-- Whether the row of the outbox is missing in a read model of its topic. A pruned row was applied long ago.
+SELECT EXISTS (
+    SELECT 1
+    FROM write.outbox
+    LEFT JOIN jobs_session_marks AS jobs ON jobs.session = outbox.session AND jobs.topic = outbox.topic
+    LEFT JOIN checkpoints_session_marks AS checkpoints
+        ON checkpoints.session = outbox.session AND checkpoints.topic = outbox.topic
+    LEFT JOIN metrics_session_marks AS metrics ON metrics.session = outbox.session AND metrics.topic = outbox.topic
+    LEFT JOIN logs_session_marks AS logs ON logs.session = outbox.session AND logs.topic = outbox.topic
+    LEFT JOIN datasets_session_marks AS datasets
+        ON datasets.session = outbox.session AND datasets.topic = outbox.topic
+    WHERE outbox.id = :after
+      AND (
+          outbox.seq IS NULL
+          OR outbox.seq > CASE outbox.topic
+              WHEN 'training.jobs' THEN LEAST(COALESCE(jobs.high, 0), COALESCE(checkpoints.high, 0))
+              WHEN 'training.metrics' THEN COALESCE(metrics.high, 0)
+              WHEN 'training.logs' THEN COALESCE(logs.high, 0)
+              WHEN 'training.datasets' THEN COALESCE(datasets.high, 0)
+              ELSE outbox.seq
+          END
+      )
+);
