@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
+from stack.processes import Mark, kill_group, stop_runs
 from stack.services import SERVICES, Service
 from stack.settings import Settings
 
@@ -42,13 +44,13 @@ class Running:
 
     service: Service
     process: subprocess.Popen[bytes] | None = None
+    mark: Mark | None = None
     state: str = "waiting"
     restarts: int = 0
     started_at: float = 0.0
     back_off_s: float = BACK_OFF_FIRST_S
     start_after: float = 0.0
     detail: str | None = None
-    log: IO[bytes] | None = field(default=None, repr=False)
 
     @property
     def ready(self) -> bool:
@@ -63,9 +65,13 @@ class Keeper:
         self.services = {service.name: Running(service) for service in services}
         self.stop = asyncio.Event()
         self._written = ""
+        own = Mark.of(os.getpid())
+        assert own is not None  # this process runs
+        self._own_mark = own
 
     async def run(self) -> None:
         self.settings.log_dir.mkdir(parents=True, exist_ok=True)
+        self._write_state()
         try:
             while not self.stop.is_set():
                 for running in self.services.values():
@@ -87,7 +93,7 @@ class Keeper:
         if running.state in ("done", "external"):
             return
         if service.name in self.settings.external:
-            problem = await service.ready(self.settings)
+            problem = await self._problem_of(service)
             running.state, running.detail = ("external", None) if problem is None else ("waiting", problem)
             return
         if running.process is None:
@@ -97,8 +103,14 @@ class Keeper:
         if code is not None:
             self._ended(running, code)
         elif running.state == "starting" and not service.one_shot:
-            problem = await service.ready(self.settings)
+            problem = await self._problem_of(service)
             running.state, running.detail = ("running", None) if problem is None else ("starting", problem)
+
+    async def _problem_of(self, service: Service) -> str | None:
+        try:
+            return await service.ready(self.settings)
+        except Exception as error:  # a check that stumbles must not end the keeper, and with it every service
+            return f"its ready check failed: {error!r}"
 
     async def _start_when_possible(self, running: Running) -> None:
         missing = [name for name in running.service.needs if not self.services[name].ready]
@@ -118,25 +130,29 @@ class Keeper:
         service, path = running.service, self._log_path(running.service.name)
         if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
             path.replace(path.with_suffix(".log.1"))
-        log = path.open("ab")
         user = service.user() if service.user is not None else None
-        running.process = subprocess.Popen(
-            service.command(self.settings),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=Path(__file__).resolve().parent.parent,
-            env={**self.settings.process_environment(), **service.environment(self.settings)},
-            process_group=0,
-            user=user,
-            preexec_fn=die_with_parent,
-        )
-        running.log, running.state, running.started_at = log, "starting", time.monotonic()
+        with path.open("ab") as log:
+            running.process = subprocess.Popen(
+                service.command(self.settings),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=Path(__file__).resolve().parent.parent,
+                env={**self.settings.process_environment(), **service.environment(self.settings)},
+                process_group=0,
+                user=user,
+                preexec_fn=die_with_parent,
+            )
+        running.mark = Mark.of(running.process.pid)
+        running.state, running.started_at = "starting", time.monotonic()
+        # At once: whoever tidies up after a killed keeper must know every child.
+        self._write_state()
 
     def _ended(self, running: Running, code: int) -> None:
-        if running.log is not None:
-            running.log.close()
-        running.process = None
+        if running.process is not None:
+            # A worker of its own that outlived it would keep the port.
+            kill_group(running.process.pid)
+        running.process = running.mark = None
         if running.service.one_shot and code == 0:
             running.state, running.detail = "done", None
             return
@@ -154,18 +170,17 @@ class Keeper:
     async def _stop_all(self) -> None:
         for running in reversed(self.services.values()):
             process = running.process
-            if process is None or process.poll() is not None:
-                continue
-            running.state = "stopping"
-            self._write_state()
-            process.send_signal(running.service.stop_signal)
-            try:
-                await asyncio.to_thread(process.wait, running.service.stop_timeout_s)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+            if process is not None and process.poll() is None:
+                running.state = "stopping"
+                self._write_state()
+                process.send_signal(running.service.stop_signal)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    await asyncio.to_thread(process.wait, running.service.stop_timeout_s)
+                kill_group(process.pid)
                 await asyncio.to_thread(process.wait)
             if running.service.name == "launcher":
-                await asyncio.to_thread(stop_supervisors, self.settings)
+                # Also when it is dead at this moment: its runs outlive it on purpose.
+                await asyncio.to_thread(stop_runs, self.settings.data_dir)
 
     def rows(self) -> list[dict[str, Any]]:
         """One row a service, as ``make ps`` prints them."""
@@ -183,7 +198,8 @@ class Keeper:
         ]
 
     def _write_state(self) -> None:
-        text = json.dumps({"keeper_pid": os.getpid(), "keeper_start": start_time(os.getpid()), "services": self.rows()})
+        marks = {name: asdict(running.mark) for name, running in self.services.items() if running.mark is not None}
+        text = json.dumps({"keeper": asdict(self._own_mark), "marks": marks, "services": self.rows()})
         if text == self._written:
             return
         path = state_file(self.settings)
@@ -193,42 +209,19 @@ class Keeper:
         self._written = text
 
 
-def start_time(pid: int) -> int | None:
-    """Clock ticks from boot to the process's start, None for no such process: tells a reused pid (proc(5))."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
-
-
-def read_state(settings: Settings) -> dict[str, Any] | None:
-    """What the keeper wrote, or None when no keeper runs."""
+def last_state(settings: Settings) -> dict[str, Any] | None:
+    """What a keeper wrote last, also one that was killed; None after a proper end."""
     try:
         state: dict[str, Any] = json.loads(state_file(settings).read_text())
     except (OSError, ValueError):
         return None
-    return state if start_time(state["keeper_pid"]) == state["keeper_start"] else None
+    return state
 
 
-def stop_supervisors(settings: Settings, timeout_s: float = 30.0) -> None:
-    """End the supervisors that the launcher left running (they outlive it on purpose), by their recorded pids."""
-    alive: list[int] = []
-    for path in (settings.data_dir / "runs").glob("*/*/supervisor.pid"):
-        try:
-            noted = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
-        if start_time(noted["pid"]) == noted["start_time"]:
-            os.kill(noted["pid"], signal.SIGTERM)
-            alive.append(noted["pid"])
-    deadline = time.monotonic() + timeout_s
-    while alive and time.monotonic() < deadline:
-        alive = [pid for pid in alive if start_time(pid) is not None]
-        time.sleep(0.1)
-    for pid in alive:
-        os.killpg(pid, signal.SIGKILL)
+def read_state(settings: Settings) -> dict[str, Any] | None:
+    """What the running keeper wrote, or None when none runs."""
+    state = last_state(settings)
+    return state if state is not None and Mark(**state["keeper"]).alive else None
 
 
 async def keep(settings: Settings, services: tuple[Service, ...] = SERVICES) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 import httpx
 import pytest_asyncio
 
-from stack.keeper import stop_supervisors
-from stack.settings import Settings
+from stack.processes import stop_runs
 from tests.running import Running, create_job, register_dataset, running_in
 from tests.services import World
 from tests.waiting import eventually
@@ -88,4 +86,4 @@ async def chaos(world: World) -> AsyncIterator[Chaos]:
                 yield Chaos(running, client, dataset_id)
             finally:
                 running.stop()
-                stop_supervisors(Settings.from_env({**os.environ, "EPOCHLOG_DATA_DIR": str(world.folder)}))
+                stop_runs(world.folder)
