@@ -42,7 +42,7 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.LOST: frozenset({S.RUNNING, S.STOPPING, S.RETRYING}) | _ENDS,
     S.RETRYING: frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.STOPPED, S.FAILED}),
     # An end is final, but an end that was only judged from the process's exit gives way to the trainer's own last
-    # word, which may be found in its spool later (events.job looks at Job.ended_by).
+    # word, which may be found in its spool later (events.evolution looks at Job.ended_by).
     S.FAILED: frozenset({S.RETRYING, S.COMPLETED, S.STOPPED}),
     S.STOPPED: frozenset({S.COMPLETED}),
     S.COMPLETED: frozenset(),

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from events.codec import parse_data
 from events.envelope import Event
-from events.job import Job, evolve
+from events.evolution import evolve
+from events.job import Job
 from events.registry import event_type_of
 from events.types.datasets import DatasetRegistered
 from events.types.vocabulary import Fact

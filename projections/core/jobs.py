@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from events.envelope import Event
-from events.job import Job, fold
+from events.evolution import fold
+from events.job import Job
 from events.lifecycle import status_of
 from events.types.vocabulary import Fact
 from producers.database import Connection

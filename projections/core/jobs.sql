@@ -11,7 +11,7 @@ CREATE TABLE training_jobs (
     created_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
-    -- The whole fold (events/job.py); the columns above are for finding it.
+    -- The whole fold (events/evolution.py); the columns above are for finding it.
     job jsonb NOT NULL,
     log_partition integer NOT NULL,
     log_offset bigint NOT NULL

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.job import Job, evolve, fold
+from events.evolution import evolve, fold
+from events.job import Job
 from events.lifecycle import TERMINAL, TRANSITIONS, JobState, status_of
 from events.types.checkpoints import CheckpointSaved
 from events.types.jobs import (

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from events.job import Job, evolve
+from events.evolution import evolve
+from events.job import Job
 from events.types.datasets import DatasetRegistered
 from events.types.jobs import JobLaunched, StopRequested
 from events.types.vocabulary import Fact
