@@ -87,6 +87,8 @@ class Hub:
                         for frame in frames:
                             subscriber.put(frame)
                 if visible.ended:
+                    if job_id not in self._of_job:
+                        self._shown.pop(job_id, None)  # nobody asks for this job alone: do not keep it for ever
                     return
                 # The read models may not have the event yet that woke us; a running job is looked at a few times.
                 if not job.ended and asyncio.get_running_loop().time() > deadline - STATUS_WAIT_MAX_S + 1.0:

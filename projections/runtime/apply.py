@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from projections.runtime.ceiling import Ceiling, CeilingReached
 from projections.runtime.failures import Failure, classify
 from projections.runtime.versions import require_live
 
+logger = logging.getLogger(__name__)
 queries: Final = load_queries(Path(__file__).parent / "offsets.sql")
 
 
@@ -116,6 +118,7 @@ async def _fresh(tx: Connection, projection: Projection, records: Iterable[Recor
     await queries.create_offsets(tx, topic=topic, partitions=partitions)
     locked = {row["partition"]: row for row in await queries.lock_offsets(tx, topic=topic, partitions=partitions)}
     fresh = [record for record in ordered if record.offset >= locked[record.partition]["next_offset"]]
+    _tell_gaps(projection, fresh, {partition: row["next_offset"] for partition, row in locked.items()})
     decoded = [(record, _decoded(record, bad)) for record in fresh]
     sessions = list({event.session for _, event in decoded if isinstance(event, Event)})
     for row in await queries.load_marks(tx, topic=topic, sessions=sessions):
@@ -132,6 +135,19 @@ async def _fresh(tx: Connection, projection: Projection, records: Iterable[Recor
         batch.next_offsets[record.partition] = record.offset + 1
         batch.append_times[record.partition] = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
     return batch
+
+
+def _tell_gaps(projection: Projection, fresh: Sequence[Record], next_offsets: dict[int, int]) -> None:
+    """Offsets that are missing were deleted by the topic's retention before they were read here: that must be seen."""
+    expected = dict(next_offsets)
+    for record in fresh:
+        wanted = expected[record.partition]
+        if record.offset > wanted > 0:
+            logger.error(
+                "%s: %s/%d goes on at offset %d, %d was expected; what lay between is not in the log any more",
+                *(projection.name, record.topic, record.partition, record.offset, wanted),
+            )
+        expected[record.partition] = record.offset + 1
 
 
 def _decoded(record: Record, bad: dict[int, str]) -> Event[Fact] | str:
