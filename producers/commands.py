@@ -105,6 +105,12 @@ class RecordFailure(Body):
     error_message: str
 
 
+class RecordStopped(Body):
+    """The launcher knows that a stop came before any process of the attempt was there."""
+
+    reason: Text
+
+
 class JudgeLost(Body):
     reason: Text
     last_seen: Text | None = None
@@ -127,6 +133,7 @@ Command = (
     | LaunchJob
     | RecordStopSignal
     | RecordFailure
+    | RecordStopped
     | JudgeLost
     | JudgeFound
     | RegisterDataset

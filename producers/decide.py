@@ -45,6 +45,7 @@ from producers.commands import (
     LaunchJob,
     QueueJob,
     RecordFailure,
+    RecordStopped,
     RecordStopSignal,
     RegisterDataset,
     StopJob,
@@ -184,6 +185,12 @@ def _record_failure(situation: Situation, command: RecordFailure) -> Decision:
     return Decision([] if job.ended else [failed], {"job_id": job.id}, job.attempt)
 
 
+def _record_stopped(situation: Situation, command: RecordStopped) -> Decision:
+    job = _existing(situation)
+    still = job.state is JobState.STOPPING and job.started_session is None
+    return Decision([JobStopped(stopped_at_epoch=job.current_epoch)] if still else [], {"job_id": job.id}, job.attempt)
+
+
 def _judge_lost(situation: Situation, command: JudgeLost) -> Decision:
     job = _existing(situation)
     lost = JobLost(reason=command.reason, last_seen=command.last_seen)
@@ -306,6 +313,7 @@ DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     LaunchJob: _launch_job,
     RecordStopSignal: _record_stop_signal,
     RecordFailure: _record_failure,
+    RecordStopped: _record_stopped,
     JudgeLost: _judge_lost,
     JudgeFound: _judge_found,
     RegisterDataset: _register_dataset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -36,6 +37,27 @@ class ProcessMark:
         except ProcessLookupError:
             return False
         return True
+
+
+def take_lock(path: Path) -> int | None:
+    """The descriptor that holds the lock on this file, None when somebody else holds it (flock(2)).
+
+    It is held until every process that has the descriptor ended, whichever way: nothing stale can be left behind.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_locked(path: Path) -> bool:
+    descriptor = take_lock(path)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None
 
 
 def start_time_of(pid: int) -> int | None:

@@ -1,8 +1,9 @@
 """Watches one attempt to its true end. Standard library only; outlives the launcher, and may itself be replaced.
 
 ``python -m trainers.supervisor RUN_FOLDER`` starts the trainer (through its recorder) or, where it runs already, takes
-over. SIGTERM asks the trainer to stop: SIGTERM to it, SIGKILL to its group after the grace period. When the trainer
-has ended: ship what its spool still holds, record how it ended, close its sessions.
+over. A file ``stop.json``, written by the launcher or for SIGTERM, asks the trainer to stop: SIGTERM to it, SIGKILL to
+its group after the grace period; a file, so that a request outlives the supervisor that got it. When the trainer has
+ended: ship what its spool still holds, record how it ended, close its sessions.
 """
 
 from __future__ import annotations
@@ -15,37 +16,46 @@ import time
 from pathlib import Path
 from typing import Final
 
-from trainers.processes import ProcessMark, mark_of, read_json, read_mark, write_json, write_mark
-from trainers.recorder import EXIT, TRAINER_PID
+from trainers.processes import ProcessMark, is_locked, mark_of, read_json, read_mark, take_lock, write_json, write_mark
+from trainers.recorder import BUSY, EXIT, RECORDER_PID, TRAINER_PID
+from trainers.recorder import LOCK as RECORDER_LOCK
 
-SUPERVISOR_PID, RECORDER_PID, DONE = "supervisor.pid", "recorder.pid", "done.json"
+SUPERVISOR_PID, LOCK, STOP, DONE = "supervisor.pid", "supervisor.lock", "stop.json", "done.json"
 POLL_INTERVAL_S: Final = 0.2
+RECORDER_START_S: Final = 60.0
 GRACE_DEFAULT_S: Final = 120.0
-SYNC_TIMEOUT_S: Final = 60.0
 SYNC_PAUSE_FIRST_S: Final = 1.0
 SYNC_PAUSE_MAX_S: Final = 30.0
 SYNC_GIVE_UP_S: Final = 24 * 3600.0
 """After this the spool stays where it is, for the launcher's sweep or ``python -m training_sdk sync``."""
-UNKNOWN_END: Final = "how the process ended is not known: its recorder was killed"
+SDK_TIMEOUT_S: Final = 3600.0
+"""For a store that hangs; large checkpoints take their time."""
+TOOK_TOO_LONG: Final = 124
+UNKNOWN_END: Final = "How the process ended is not known: its recorder is gone."
+
+
+def ask_to_stop(folder: Path) -> None:
+    """Once: the grace period runs from the first request. The time is the machine's monotonic clock."""
+    if not (folder / STOP).exists():
+        write_json(folder / STOP, {"asked_at": time.monotonic()})
 
 
 class Supervisor:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.stop_asked_at: float | None = None
+        self.terminated = False
         self.run = read_json(folder / "run.json") or {}
         grace = self.run.get("grace_s")
         self.grace_s = float(grace) if isinstance(grace, (int, float)) else GRACE_DEFAULT_S
 
     def on_sigterm(self, number: int, frame: object) -> None:
-        if self.stop_asked_at is None:
-            self.stop_asked_at = time.monotonic()
+        self.terminated = True
 
     def start_or_take_over(self) -> ProcessMark | None:
         """The recorder's mark; None when it is gone already."""
         found = read_mark(self.folder / RECORDER_PID)
         if found is not None or (self.folder / EXIT).exists():
-            return found if found is not None and found.alive() else None
+            return found
         with (self.folder / "recorder.log").open("ab") as log:
             recorder = subprocess.Popen(
                 [sys.executable, "-m", "trainers.recorder", str(self.folder)],
@@ -54,30 +64,48 @@ class Supervisor:
                 stderr=log,
                 start_new_session=True,
             )
-        mark = mark_of(recorder.pid)
-        if mark is not None:
-            write_mark(self.folder / RECORDER_PID, mark)
-        return mark
+        deadline = time.monotonic() + RECORDER_START_S
+        while found is None and time.monotonic() < deadline:
+            # It notes itself, under its lock; one that a supervisor before us started may have been faster.
+            if recorder.poll() not in (None, BUSY):
+                break
+            time.sleep(POLL_INTERVAL_S / 10)
+            found = read_mark(self.folder / RECORDER_PID)
+        return read_mark(self.folder / RECORDER_PID)
 
     def watch(self, recorder: ProcessMark | None) -> dict[str, object]:
         """Until the trainer has ended; passes on a request to stop. Returns how it ended."""
-        signalled = killed = False
         while True:
             reap()
             exit_report = read_json(self.folder / EXIT)
             if exit_report is not None:
                 return exit_report
             trainer = read_mark(self.folder / TRAINER_PID)
-            recorder_gone = recorder is None or not recorder.alive()
-            if recorder_gone and (trainer is None or not trainer.alive()):
+            if not self._lives(recorder, trainer):
                 # The report may have been written between the two looks.
                 return read_json(self.folder / EXIT) or {"exit_code": None, "signal": None, "reason": UNKNOWN_END}
-            if self.stop_asked_at is not None and trainer is not None:
-                if not signalled:
-                    signalled = trainer.send(signal.SIGTERM)
-                elif not killed and time.monotonic() - self.stop_asked_at > self.grace_s:
-                    killed = trainer.send_group(signal.SIGKILL)
+            if self.terminated:
+                ask_to_stop(self.folder)
+            stop = read_json(self.folder / STOP)
+            if stop is not None and trainer is not None:
+                self._pass_on(stop, trainer)
             time.sleep(POLL_INTERVAL_S)
+
+    def _lives(self, recorder: ProcessMark | None, trainer: ProcessMark | None) -> bool:
+        if recorder is not None and recorder.alive():
+            return True
+        # A trainer whose recorder was killed before it noted the pid still holds the lock.
+        return trainer.alive() if trainer is not None else is_locked(self.folder / RECORDER_LOCK)
+
+    def _pass_on(self, stop: dict[str, object], trainer: ProcessMark) -> None:
+        """SIGTERM once (a second one ends a trainer at once), SIGKILL to all of it after the grace period."""
+        asked_at = stop.get("asked_at")
+        if "told_at" not in stop:
+            write_json(self.folder / STOP, {**stop, "told_at": time.monotonic()})
+            trainer.send(signal.SIGTERM)
+        elif isinstance(asked_at, float) and time.monotonic() - asked_at > self.grace_s and "killed_at" not in stop:
+            trainer.send_group(signal.SIGKILL)
+            write_json(self.folder / STOP, {**stop, "killed_at": time.monotonic()})
 
     def ship(self, ended: dict[str, object]) -> bool:
         """The trainer's left-over spool, then how its process ended. Tried for a day, then left to the sweep."""
@@ -101,22 +129,26 @@ class Supervisor:
         if (self.folder / "recorded.json").exists():
             return 0
         options = []
-        for option, name in (("--exit-code", "exit_code"), ("--signal", "signal"), ("--pid", "pid")):
-            if ended.get(name) is not None:
-                options += [option, str(ended[name])]
-        if ended.get("exit_code") is None and ended.get("signal") is None:
-            options += ["--signal", "UNKNOWN", "--reason", str(ended.get("reason"))]
+        signal_or_unknown = "UNKNOWN" if ended.get("exit_code") is None else None
+        shown = {**ended, "signal": ended.get("signal") or signal_or_unknown}
+        for option in ("exit_code", "signal", "pid", "reason"):
+            if shown.get(option) is not None:
+                options.append(f"--{option.replace('_', '-')}={shown[option]}")
         return self._sdk("process-exited", *options)
 
     def _sdk(self, *arguments: str) -> int:
         with (self.folder / "sync.log").open("ab") as log:
-            done = subprocess.run(
-                [sys.executable, "-m", "training_sdk", *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-m", "training_sdk", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    check=False,
+                    timeout=SDK_TIMEOUT_S,
+                )
+            except subprocess.TimeoutExpired:
+                return TOOK_TOO_LONG
         return done.returncode
 
 
@@ -131,18 +163,17 @@ def reap() -> None:
 
 def main(arguments: list[str]) -> int:
     folder = Path(arguments[0])
+    if take_lock(folder / LOCK) is None:
+        print(f"supervisor: another one supervises {folder} already", file=sys.stderr)
+        return 3
     if (folder / DONE).exists():
         return 0
-    other = read_mark(folder / SUPERVISOR_PID)
-    if other is not None and other.pid != os.getpid() and other.alive():
-        print(f"supervisor: process {other.pid} supervises {folder} already", file=sys.stderr)
-        return 3
     own = mark_of(os.getpid())
     assert own is not None
-    write_mark(folder / SUPERVISOR_PID, own)
     supervisor = Supervisor(folder)
     signal.signal(signal.SIGTERM, supervisor.on_sigterm)
     signal.signal(signal.SIGINT, supervisor.on_sigterm)
+    write_mark(folder / SUPERVISOR_PID, own)
     ended = supervisor.watch(supervisor.start_or_take_over())
     shipped = supervisor.ship(ended)
     write_json(folder / DONE, {"at": time.time(), "shipped": shipped})

@@ -11,7 +11,8 @@ import pytest
 from tests.chaos.conftest import Chaos
 from tests.waiting import eventually
 from trainers.processes import read_mark
-from trainers.supervisor import DONE, RECORDER_PID, SUPERVISOR_PID
+from trainers.recorder import RECORDER_PID
+from trainers.supervisor import DONE, SUPERVISOR_PID
 
 STEPS = 250
 

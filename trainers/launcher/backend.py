@@ -31,10 +31,13 @@ class Run:
 
 class Backend(Protocol):
     def start(self, job: Job, attempt: int) -> Run:
-        """Start an attempt, once: a second call for the same attempt takes over instead. Raises OSError."""
+        """Start an attempt, once: a second call for the same attempt takes over instead, or finds it done.
+
+        Raises OSError, InvalidEnvironment.
+        """
 
     def take_over(self, job: Job, attempt: int) -> Run:
-        """Give an abandoned run a new supervisor. Raises OSError."""
+        """Give an abandoned run a new supervisor. Raises OSError, InvalidEnvironment."""
 
     def terminate(self, job_id: int, attempt: int) -> bool:
         """Ask it to stop, SIGKILL after its grace period; False when nothing runs."""

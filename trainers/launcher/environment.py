@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,11 +16,17 @@ from trainers.launcher.settings import Settings
 # trainer's business.
 PASSED_ON: Final = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH"),
-    *("VIRTUAL_ENV", "TZ", "SSL_CERT_FILE", "XDG_CACHE_HOME", "EPOCHLOG_LOG_LEVEL"),
+    *("VIRTUAL_ENV", "TZ", "SSL_CERT_FILE", "XDG_CACHE_HOME", "EPOCHLOG_LOG_LEVEL", "OMP_NUM_THREADS"),
 )
 DEFAULTS: Final[Mapping[str, Any]] = {"imgsz": 640, "epochs": 100, "batch": 16, "lr0": 0.01}
 OUTPUT_FOLDER: Final = "output"
 CONFIG_FILE: Final = "config.json"
+VARIABLE_BYTES_MAX: Final = 128 * 1024 - 1
+"""Linux hands over no longer one, its name and = included (MAX_ARG_STRLEN, execve(2))."""
+
+
+class InvalidEnvironment(ValueError):
+    """A value of the job cannot stand in an environment variable."""
 
 
 def basic_config(job: Job) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def config_file(job: Job) -> dict[str, Any]:
 
 
 def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path) -> dict[str, str]:
-    """Every variable of sections 4.4.1, 4.8 and 5.3 of the design, and our own."""
+    """Every variable of sections 4.4.1, 4.8 and 5.3 of the design, and our own. Raises InvalidEnvironment."""
     basic, advanced = basic_config(job), advanced_config(job)
     dataset_uri = job.dataset_uri or f"s3://{settings.datasets_bucket}/{job.dataset_id}/"
     nested = {
@@ -101,8 +108,24 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "PYTHONUNBUFFERED": "1",
         # Nothing is fetched from or told to other hosts by the frameworks.
         "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
         "HF_HUB_OFFLINE": "1",
         "DO_NOT_TRACK": "1",
         "MPLBACKEND": "Agg",
     }
-    return {**passed, **first_generation, **second_generation, **third_generation, **ours}
+    environment = {**passed, **first_generation, **second_generation, **third_generation, **ours}
+    for name, value in environment.items():
+        check_variable(name, value)
+    return environment
+
+
+def check_variable(name: str, value: str) -> None:
+    """Raises InvalidEnvironment."""
+    try:
+        size = len(os.fsencode(f"{name}={value}"))
+    except UnicodeEncodeError as error:
+        raise InvalidEnvironment(f"{name} is not valid Unicode: {value[:100]!r}") from error
+    if "\0" in value:
+        raise InvalidEnvironment(f"{name} contains the character U+0000")
+    if size > VARIABLE_BYTES_MAX:
+        raise InvalidEnvironment(f"{name} has {size} bytes; the trainer can be handed at most {VARIABLE_BYTES_MAX}")

@@ -15,13 +15,14 @@ import asyncpg
 from events.job import Job
 from producers.accept import accept
 from producers.callbacks import Body
-from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopSignal
+from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopped, RecordStopSignal
 from producers.database import Pool, connect, transaction
 from producers.errors import NotAccepted
 from producers.job_state import load_jobs, load_open_jobs
 from trainers.launcher.backend import Backend, RunState
+from trainers.launcher.environment import InvalidEnvironment
 from trainers.launcher.leases import acquire, hold, read_leases
-from trainers.launcher.plan import Action, Launch, Queue, StartAgain, TakeOver, Terminate, plan
+from trainers.launcher.plan import Action, EndStopped, Launch, Queue, StartAgain, TakeOver, Terminate, plan
 from trainers.launcher.settings import Settings
 from trainers.launcher.sweep import SWEEP_INTERVAL_S, sweep
 
@@ -77,7 +78,9 @@ class Launcher:
             leases = await read_leases(tx)
             abandoned = [run.job_id for run in runs if run.state is RunState.ABANDONED]
             of_runs = await load_jobs(tx, abandoned)
-        await hold(self._pool, self._settings.name, [run.job_id for run in runs])
+        # A job that has not ended as far as anybody can read stays ours, also when its run is over: another launcher
+        # could take its news for missing and start it again.
+        await hold(self._pool, self._settings.name, [*(run.job_id for run in runs), *jobs])
         actions = plan(list(jobs.values()), leases, runs, self._settings.slots, self._settings.name, datetime.now(UTC))
         for action in actions:
             job = jobs.get(action.job_id) or of_runs.get(action.job_id)
@@ -93,22 +96,19 @@ class Launcher:
                 await self._launch(action, job)
             case StartAgain():
                 if await self._acquire(action.job_id, action.attempt):
-                    self._start(job, action.attempt)
+                    await self._start(job, action.attempt)
             case TakeOver():
                 if await self._acquire(action.job_id, action.attempt):
-                    logger.info("taking over job %d, attempt %d", action.job_id, action.attempt)
-                    self._backend.take_over(job, action.attempt)
+                    self._take_over(job, action.attempt)
             case Terminate():
                 if self._backend.terminate(action.job_id, action.attempt):
                     await self._record(job.id, RecordStopSignal(signal="SIGTERM", reason=action.reason))
+            case EndStopped():
+                if await self._acquire(action.job_id, action.attempt):
+                    await self._record(job.id, RecordStopped(reason=action.reason))
 
     async def _launch(self, action: Launch, job: Job) -> None:
         if not await self._acquire(job.id, action.attempt):
-            return
-        if job.framework not in self._settings.frameworks:
-            known = ", ".join(self._settings.frameworks)
-            message = f"there is no trainer for framework {job.framework!r}; there are {known}"
-            await self._record(job.id, RecordFailure(error_code="INVALID_CONFIG", error_message=message))
             return
         launch = LaunchJob(
             attempt=action.attempt,
@@ -119,22 +119,35 @@ class Launcher:
         # The fact first: whoever reads that the attempt was launched and finds no process starts it (see tick).
         if not await self._record(job.id, launch):
             return
-        failure = self._start(job, action.attempt)
-        if failure is not None:
-            await self._record(job.id, RecordFailure(error_code="UNKNOWN", error_message=failure))
+        await self._start(job, action.attempt)
 
     async def _acquire(self, job_id: int, attempt: int) -> bool:
         folder = self._settings.run_folder(job_id, attempt)
         return await acquire(self._pool, job_id, attempt, self._settings.name, folder)
 
-    def _start(self, job: Job, attempt: int) -> str | None:
-        """Why it could not be started, None when it was."""
+    async def _start(self, job: Job, attempt: int) -> None:
+        """Start it, or record why it cannot be."""
+        if job.framework not in self._settings.frameworks:
+            known = ", ".join(self._settings.frameworks)
+            message = f"there is no trainer for framework {job.framework!r}; there are {known}"
+            await self._record(job.id, RecordFailure(error_code="INVALID_CONFIG", error_message=message))
+            return
         logger.info("starting job %d, attempt %d", job.id, attempt)
         try:
             self._backend.start(job, attempt)
+        except InvalidEnvironment as error:
+            await self._record(job.id, RecordFailure(error_code="INVALID_CONFIG", error_message=str(error)))
         except OSError as error:
-            return f"the trainer could not be started: {error}"
-        return None
+            message = f"the trainer could not be started: {error}"
+            await self._record(job.id, RecordFailure(error_code="UNKNOWN", error_message=message))
+
+    def _take_over(self, job: Job, attempt: int) -> None:
+        """One run that cannot be taken over now must not hold up the others; the next tick tries again."""
+        logger.info("taking over job %d, attempt %d", job.id, attempt)
+        try:
+            self._backend.take_over(job, attempt)
+        except (InvalidEnvironment, OSError) as error:
+            logger.error("job %d, attempt %d cannot be taken over: %r", job.id, attempt, error)
 
     async def _record(self, job_id: int, command: Body) -> bool:
         """Append a fact; False when the job's state forbids it by now."""

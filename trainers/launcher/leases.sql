@@ -17,6 +17,3 @@ WHERE launcher = :launcher AND job_id = ANY(:job_ids::bigint[]);
 
 -- name: release!
 DELETE FROM write.leases WHERE launcher = :launcher AND NOT job_id = ANY(:job_ids::bigint[]);
-
--- name: listen!
-LISTEN outbox;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from trainers.launcher.backend import Run, RunState
 from trainers.launcher.environment import CONFIG_FILE, OUTPUT_FOLDER, config_file, trainer_environment
 from trainers.launcher.settings import Settings
 from trainers.processes import read_json, read_mark, write_json
-from trainers.supervisor import DONE, SUPERVISOR_PID
+from trainers.supervisor import DONE, SUPERVISOR_PID, ask_to_stop
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 _FOLDER: Final = re.compile(r"job-(\d+)/attempt-(\d+)$")
@@ -29,10 +28,14 @@ class LocalProcesses:
 
     def start(self, job: Job, attempt: int) -> Run:
         folder = self._settings.run_folder(job.id, attempt)
+        if (folder / DONE).exists():
+            return Run(job.id, attempt, RunState.DONE, folder)
         (folder / OUTPUT_FOLDER).mkdir(parents=True, exist_ok=True)
         if read_json(folder / "run.json") is None:
-            write_json(folder / CONFIG_FILE, dict(config_file(job)))
+            # Asked for before anything is written: a job that cannot be run here leaves no run behind.
+            trainer_environment(job, attempt, self._settings, folder)
             framework = self._settings.frameworks[job.framework or ""]
+            write_json(folder / CONFIG_FILE, dict(config_file(job)))
             write_json(
                 folder / "run.json",
                 {
@@ -43,7 +46,12 @@ class LocalProcesses:
                     "grace_s": self._settings.grace_s,
                 },
             )
-        return self.take_over(job, attempt)
+        try:
+            return self.take_over(job, attempt)
+        except OSError as error:
+            # The launcher records that it could not be started: nobody may start it later after all.
+            write_json(folder / DONE, {"not_started": str(error)})
+            raise
 
     def take_over(self, job: Job, attempt: int) -> Run:
         folder = self._settings.run_folder(job.id, attempt)
@@ -62,8 +70,11 @@ class LocalProcesses:
         return Run(job.id, attempt, RunState.SUPERVISED, folder)
 
     def terminate(self, job_id: int, attempt: int) -> bool:
-        mark = read_mark(self._settings.run_folder(job_id, attempt) / SUPERVISOR_PID)
-        return mark is not None and mark.send(signal.SIGTERM)
+        folder = self._settings.run_folder(job_id, attempt)
+        if not (folder / "run.json").exists() or (folder / DONE).exists():
+            return False
+        ask_to_stop(folder)
+        return True
 
     def runs(self) -> list[Run]:
         # Ended children must be waited for, or they would look alive.

@@ -18,6 +18,9 @@ class MemoryBackend:
         self._runs: dict[tuple[int, int], Run] = {}
 
     def start(self, job: Job, attempt: int) -> Run:
+        known = self._runs.get((job.id, attempt))
+        if known is not None and known.state is RunState.DONE:
+            return known
         self.started.append((job.id, attempt))
         return self.take_over(job, attempt)
 

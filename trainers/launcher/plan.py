@@ -55,7 +55,16 @@ class Terminate:
     reason: str
 
 
-Action = Queue | Launch | StartAgain | TakeOver | Terminate
+@dataclass(frozen=True, slots=True)
+class EndStopped:
+    """A stop was requested, and no process is there that could end by itself."""
+
+    job_id: int
+    attempt: int
+    reason: str
+
+
+Action = Queue | Launch | StartAgain | TakeOver | Terminate | EndStopped
 
 WAITING = (JobState.PENDING, JobState.QUEUED, JobState.RETRYING)
 
@@ -75,9 +84,12 @@ def plan(
             actions.append(Terminate(run.job_id, run.attempt, f"stop requested by {job.stop.requested_by}"))
     running = {run.job_id for run in runs}
     for job in jobs:
-        never_came_up = job.state is JobState.STARTING and job.started_session is None and job.id not in running
-        if never_came_up and job.launch and _free(leases.get(job.id), launcher, now):
-            actions.append(StartAgain(job.id, job.attempt))
+        never_came_up = job.launch and job.started_session is None and job.id not in running
+        if never_came_up and _free(leases.get(job.id), launcher, now):
+            if job.state is JobState.STARTING:
+                actions.append(StartAgain(job.id, job.attempt))
+            elif job.state is JobState.STOPPING and job.stop is not None:
+                actions.append(EndStopped(job.id, job.attempt, f"stopped by {job.stop.requested_by} before it started"))
     used = len([run for run in runs if run.job_id in by_id and by_id[run.job_id].state in ACTIVE])
     used += len([run for run in runs if run.job_id not in by_id])
     waiting = [

@@ -12,6 +12,8 @@ from trainers.launcher.settings import Settings
 
 SWEEP_INTERVAL_S: Final = 30.0
 SWEEP_TIMEOUT_S: Final = 60.0
+"""Of one job's records; checkpoints on their way up may take until PROCESS_TIMEOUT_S."""
+PROCESS_TIMEOUT_S: Final = 3600.0
 logger = logging.getLogger(__name__)
 
 
@@ -36,11 +38,15 @@ async def _sync(settings: Settings, folder: Path) -> None:
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        async with asyncio.timeout(SWEEP_TIMEOUT_S + 30):
+        async with asyncio.timeout(PROCESS_TIMEOUT_S):
             output, _ = await process.communicate()
-    except (TimeoutError, asyncio.CancelledError):
-        process.kill()
-        await process.wait()
-        raise
+    except TimeoutError:
+        # The next folder gets its turn.
+        logger.warning("left-over spool %s: not shipped within %.0f s", folder, PROCESS_TIMEOUT_S)
+        return
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     if process.returncode != 0:
         logger.warning("left-over spool %s: %s", folder, output.decode("utf-8", "replace").strip())

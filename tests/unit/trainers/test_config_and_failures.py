@@ -10,7 +10,7 @@ from events.job import Job
 from tests.builders import NOON
 from trainers.catalogue import InvalidCatalogue, frameworks
 from trainers.failures import error_code_of, message_of
-from trainers.launcher.environment import advanced_config, config_file, trainer_environment
+from trainers.launcher.environment import InvalidEnvironment, advanced_config, config_file, trainer_environment
 from trainers.launcher.settings import Settings
 from trainers.ultralytics.config import InvalidConfig, read_config
 from training_sdk import RunSettings
@@ -89,6 +89,19 @@ def test_the_services_own_secrets_are_not_passed_on(tmp_path: Path) -> None:
     environment = trainer_environment(job(), 1, settings(tmp_path), tmp_path)
     assert "DATABASE_URL" not in environment
     assert "AWS_TOKEN" not in environment
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"config": {"custom_prompts": ["x" * 140_000]}}, r"CONFIG has \d+ bytes"),
+        ({"model_name": "yolo11n\0"}, "MODEL_NAME contains the character"),
+        ({"model_name": "yolo\ud800"}, "MODEL_NAME is not valid Unicode"),
+    ],
+)
+def test_what_no_process_can_be_handed_is_named(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(InvalidEnvironment, match=words):
+        trainer_environment(job().model_copy(update=fields), 1, settings(tmp_path), tmp_path)
 
 
 def test_advanced_parameters_may_stand_beside_or_inside_the_config() -> None:

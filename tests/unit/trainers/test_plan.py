@@ -12,7 +12,7 @@ from events.job import Job, Stop
 from events.lifecycle import JobState
 from tests.builders import NOON
 from trainers.launcher.backend import Run, RunState
-from trainers.launcher.plan import Launch, Lease, Queue, StartAgain, TakeOver, Terminate, plan
+from trainers.launcher.plan import EndStopped, Launch, Lease, Queue, StartAgain, TakeOver, Terminate, plan
 
 ME, OTHER = "host/1", "host/2"
 
@@ -74,6 +74,18 @@ def test_a_stop_is_passed_on_once() -> None:
     assert plan([stopping], {}, [run(1)], 1, ME, NOON) == [Terminate(1, 1, "stop requested by api")]
     told = job(1, JobState.STOPPING, stop=stop.model_copy(update={"signalled_at": NOON}))
     assert plan([told], {}, [run(1)], 1, ME, NOON) == []
+
+
+def test_a_stop_before_any_process_was_there_ends_the_job() -> None:
+    stop = Stop(requested_by="api", reason="enough", requested_at=NOON)
+    stopping = job(1, JobState.STOPPING, stop=stop)
+    ended = [EndStopped(1, 1, "stopped by api before it started")]
+    assert plan([stopping], {}, [], 1, ME, NOON) == ended
+    assert plan([stopping], {1: lease(1, OTHER, -1)}, [], 1, ME, NOON) == ended
+    # Another launcher may have its process; a trainer that reported ends by itself; one run by hand is nobody's.
+    assert plan([stopping], {1: lease(1, OTHER, 5)}, [], 1, ME, NOON) == []
+    assert plan([job(1, JobState.STOPPING, stop=stop, started_session="s")], {}, [], 1, ME, NOON) == []
+    assert plan([job(1, JobState.STOPPING, stop=stop, launch=False)], {}, [], 1, ME, NOON) == []
 
 
 def test_an_ended_job_whose_supervisor_died_is_brought_to_its_end() -> None:
