@@ -56,7 +56,7 @@ def convert(dice_folder: Path, task_type: str, output: Path | None = None) -> Co
     """Convert for detection, into ``output`` (a folder ``yolo`` beside the data set's own files for None).
 
     A data set without a val split gets one: a fifth of train, chosen by a hash of the file name, the same every time.
-    Raises InvalidDataset.
+    What an earlier conversion left in ``output`` is removed. Raises InvalidDataset.
     """
     task = TaskType(str(canonical_task_type(task_type)))
     if task is not TaskType.DETECTION:
@@ -66,9 +66,11 @@ def convert(dice_folder: Path, task_type: str, output: Path | None = None) -> Co
     splits, notes = with_val_split(document)
     index = {entry.id: number for number, entry in enumerate(document.classes)}
     counts = {split: len(images) for split, images in splits.items()}
+    clear(folder)
     for split, images in splits.items():
+        names = flat_names(split, images)
         for image in images:
-            write_image(dice_folder, folder, split, image, index)
+            write_image(dice_folder, folder, split, image, names[image.id], index)
     classes = [entry.name for entry in document.classes]
     data_yaml = folder / "data.yaml"
     content: dict[str, object] = {"path": str(folder.resolve()), "train": "images/train", "val": "images/val"}
@@ -117,18 +119,38 @@ def with_val_split(document: DiceDocument) -> tuple[dict[str, list[DiceImage]], 
     return splits, notes
 
 
-def write_image(dice_folder: Path, folder: Path, split: str, image: DiceImage, class_index: dict[int, int]) -> None:
+def clear(folder: Path) -> None:
+    """Remove our links, labels and Ultralytics' caches of them, which it tells apart by size only; nothing else."""
+    for path in sorted((folder / "images").glob("*/*")):
+        if path.is_symlink():
+            path.unlink()
+    for pattern in ("*/*.txt", "*.cache"):
+        for path in sorted((folder / "labels").glob(pattern)):
+            path.unlink()
+
+
+def flat_names(split: str, images: list[DiceImage]) -> dict[int, str]:
+    """A name for each picture's id: without folders, and no two with one stem, because the stem names the label file.
+
+    Where two would clash, all of the split get their id appended.
+    """
+    flat = {image.id: image.file_name.removeprefix(f"{split}/").replace("/", "__") for image in images}
+    if len({Path(name).stem for name in flat.values()}) == len(flat):
+        return flat
+    return {image_id: f"{Path(name).stem}__id{image_id}{Path(name).suffix}" for image_id, name in flat.items()}
+
+
+def write_image(
+    dice_folder: Path, folder: Path, split: str, image: DiceImage, name: str, class_index: dict[int, int]
+) -> None:
     """Link the picture and write its labels. Raises InvalidDataset when the picture is missing."""
     source = next((dice_folder / path for path in image_paths(image) if (dice_folder / path).is_file()), None)
     if source is None:
         raise InvalidDataset(f"the picture {image.file_name} of image id {image.id} is missing")
-    # One flat name a picture: sub-folders of two images may hold the same name.
-    name = image.file_name.removeprefix(f"{split}/").replace("/", "__")
     picture = folder / "images" / split / name
     label = folder / "labels" / split / f"{Path(name).stem}.txt"
     picture.parent.mkdir(parents=True, exist_ok=True)
     label.parent.mkdir(parents=True, exist_ok=True)
-    picture.unlink(missing_ok=True)
     os.symlink(source.resolve(), picture)
     lines = [yolo_line(image, annotation, class_index) for annotation in image.annotations]
     label.write_text("".join(f"{line}\n" for line in lines if line is not None))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from events.types.dice import DiceAnnotation, DiceImage
-from trainers.converters.dice_to_yolo import InvalidDataset, convert, convert_dice_to_yolo, yolo_line
+from trainers.converters.dice_to_yolo import InvalidDataset, convert, convert_dice_to_yolo, flat_names, yolo_line
 
 SIDE = 64
 
@@ -126,3 +126,48 @@ def test_a_box_survives_the_way_to_yolo_and_back(width: int, height: int, data: 
     assert abs((y_center - box_height / 2) * height - y) <= tolerance
     assert abs(box_width * width - w) <= tolerance
     assert abs(box_height * height - h) <= tolerance
+
+
+names = st.lists(
+    st.text(alphabet="ab_1/.id", min_size=1, max_size=8).map(lambda name: f"{name}.png"), min_size=1, max_size=12
+)
+
+
+@given(names, st.lists(st.sampled_from([".png", ".jpg"]), min_size=12, max_size=12))
+def test_no_two_pictures_share_a_label_file(file_names: list[str], suffixes: list[str]) -> None:
+    images = [
+        DiceImage(id=number, file_name=name.removesuffix(".png") + suffix, width=1, height=1)
+        for number, (name, suffix) in enumerate(zip(file_names, suffixes, strict=False), start=1)
+    ]
+    flat = flat_names("train", images)
+    stems = [Path(name).stem for name in flat.values()]
+    assert len(set(stems)) == len(images)
+    assert not any("/" in name for name in flat.values())
+
+
+def test_an_appended_id_cannot_make_a_new_clash() -> None:
+    names = ("a.png", "a.jpg", "a__id1.png")
+    images = [DiceImage(id=number, file_name=name, width=1, height=1) for number, name in enumerate(names, start=1)]
+    assert len(set(flat_names("train", images).values())) == 3
+
+
+def test_pictures_that_differ_in_folder_or_kind_only_keep_their_own_labels(tmp_path: Path) -> None:
+    images = [
+        {"id": 1, "file_name": "a.png", "split": "train", "annotations": [BOX]},
+        {"id": 2, "file_name": "a.bmp", "split": "train"},
+        {"id": 3, "file_name": "b.png", "split": "val"},
+    ]
+    converted = convert(dice(tmp_path / "dice", images), "detection", tmp_path / "yolo")
+    labels = {path.name: path.read_text() for path in (converted.folder / "labels/train").iterdir()}
+    assert labels == {"a__id1.txt": "1 0.50000000 0.25000000 0.50000000 0.25000000\n", "a__id2.txt": ""}
+
+
+def test_a_second_conversion_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    both = [{"id": number, "file_name": f"{number}.png", "split": "train"} for number in (1, 2, 3)]
+    folder = dice(tmp_path / "dice", [*both, {"id": 4, "file_name": "4.png", "split": "val"}])
+    first = convert(folder, "detection")
+    (first.folder / "labels" / "train.cache").write_text("of the first")
+    second = convert(dice(tmp_path / "dice", [both[0], {"id": 4, "file_name": "4.png", "split": "val"}]), "detection")
+    found = sorted(path.relative_to(second.folder).as_posix() for path in second.folder.rglob("*.*"))
+    assert found == ["data.yaml", "images/train/1.png", "images/val/4.png", "labels/train/1.txt", "labels/val/4.txt"]
+    assert (folder / "images" / "2.png").exists(), "pictures of the data set itself are never removed"
