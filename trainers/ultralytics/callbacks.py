@@ -1,7 +1,8 @@
 """What is reported while Ultralytics trains. Functions of the module, because multi-GPU training pickles them.
 
 Order of an epoch: batches, on_train_epoch_end, validation, files written, on_model_save, on_fit_epoch_end. After the
-last epoch one more on_fit_epoch_end brings the final validation of the best checkpoint, with `epoch == epochs`.
+last epoch, also after a stop, one more on_fit_epoch_end brings the final validation of the best checkpoint, under the
+number of an epoch that was never trained.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ class Progress:
     began: float = field(default_factory=time.monotonic)
     epoch_losses: dict[str, float] = field(default_factory=dict)
     last_metrics: dict[str, float] = field(default_factory=dict)
-    final_metrics: dict[str, float] = field(default_factory=dict)
     best_metrics: dict[str, float] = field(default_factory=dict)
     best_epoch: int | None = None
     best_fitness: float = -math.inf
     epochs_done: int = 0
     stopped: bool = False
-    completed_epochs: bool = False
+    epoch_trained: bool = False
+    """An epoch was trained and not yet reported as a whole."""
 
 
 STATE: Final = Progress()
@@ -83,6 +84,11 @@ def on_pretrain_routine_end(trainer: Any) -> None:
         trainer.stop = True
 
 
+def on_train_start(trainer: Any) -> None:
+    """From here on epochs are counted: what came before, such as the data set's download, is no part of them."""
+    STATE.began = time.monotonic()
+
+
 def on_train_epoch_start(trainer: Any) -> None:
     if reporting():
         done = STATE.epochs_done
@@ -100,6 +106,7 @@ def on_train_batch_end(trainer: Any) -> None:
 
 
 def on_train_epoch_end(trainer: Any) -> None:
+    STATE.epoch_trained = True
     if reporting():
         STATE.epoch_losses = losses_of(trainer)
         sdk().report_metrics(
@@ -126,13 +133,14 @@ def on_model_save(trainer: Any) -> None:
 def on_fit_epoch_end(trainer: Any) -> None:
     if not reporting():
         return
-    if trainer.epoch >= trainer.epochs or STATE.completed_epochs:
-        # The final validation of the best checkpoint: a result, not an epoch.
-        STATE.final_metrics = canonical(trainer.metrics)
+    if not STATE.epoch_trained:
+        best = ", ".join(f"{name} {value:.4f}" for name, value in canonical(trainer.metrics).items())
+        sdk().log_info(f"Validation of the best checkpoint: {best}", epoch=STATE.best_epoch)
         return
+    STATE.epoch_trained = False
     epoch = trainer.epoch + 1
     STATE.epochs_done = epoch
-    raw = {name: number(value) for name, value in trainer.metrics.items()}
+    raw = {name: number(value) for name, value in (trainer.metrics or {}).items()}
     named = canonical(trainer.metrics)
     val_losses = [value for name, value in raw.items() if name.startswith("val/")]
     if val_losses:
@@ -145,10 +153,6 @@ def on_fit_epoch_end(trainer: Any) -> None:
         # Only here: with several GPUs the flag of rank 0 is shared between epochs.
         STATE.stopped = True
         trainer.stop = True
-
-
-def on_train_end(trainer: Any) -> None:
-    STATE.completed_epochs = True
 
 
 def eta(trainer: Any, epoch: int) -> float:
@@ -164,10 +168,10 @@ def canonical(metrics: Mapping[str, Any] | None) -> dict[str, float]:
 
 CALLBACKS: Final[Mapping[str, Callable[[Any], None]]] = {
     "on_pretrain_routine_end": on_pretrain_routine_end,
+    "on_train_start": on_train_start,
     "on_train_epoch_start": on_train_epoch_start,
     "on_train_batch_end": on_train_batch_end,
     "on_train_epoch_end": on_train_epoch_end,
     "on_model_save": on_model_save,
     "on_fit_epoch_end": on_fit_epoch_end,
-    "on_train_end": on_train_end,
 }

@@ -53,6 +53,7 @@ def train(sdk: TrainerSDK) -> int:
         return 0
 
     # 3. The model, from its architecture.
+    keep_to_itself(output)
     model = build_model(config)
     sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
     for event, callback in callbacks.CALLBACKS.items():
@@ -83,6 +84,23 @@ def train(sdk: TrainerSDK) -> int:
     return 0
 
 
+def keep_to_itself(output: Path) -> None:
+    """Ultralytics may not write settings of the user's, install packages, or fetch the font that it draws with.
+
+    To be called before it is imported: it reads these variables then.
+    """
+    import matplotlib
+
+    folder = output / "settings"
+    os.environ |= {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
+    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
+        wanted = folder / "Ultralytics" / name
+        wanted.parent.mkdir(parents=True, exist_ok=True)
+        wanted.unlink(missing_ok=True)
+        wanted.symlink_to(font)
+
+
 def build_model(config: UltralyticsConfig) -> Any:
     # Imported here: a wrong configuration is told within a second, without loading torch.
     import torch
@@ -90,8 +108,8 @@ def build_model(config: UltralyticsConfig) -> Any:
 
     # Its own reporting off: the mirror writes the run to MLflow, and nothing is told to other hosts.
     settings.update({"mlflow": False, "sync": False})  # type: ignore[no-untyped-call]
-    if not torch.cuda.is_available():
-        torch.set_num_threads(max(1, os.cpu_count() or 1))
+    if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
     return YOLO(config.architecture)
 
 
