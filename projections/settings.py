@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +16,7 @@ class Settings:
     database_url: str
     mlflow_tracking_uri: str
     log_level: str
+    data_dir: Path
     instance: str
     """Tells workers of one process kind apart; a restarted worker takes over at once from its own dead self."""
 
@@ -25,6 +27,7 @@ class Settings:
             topic_prefix=environment.get("EPOCHLOG_TOPIC_PREFIX", ""),
             database_url=environment.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/epochlog",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
+            data_dir=Path(environment.get("EPOCHLOG_DATA_DIR") or ".epochlog").resolve(),
             instance=f"{socket.gethostname()}-{environment.get('EPOCHLOG_WORKER_INSTANCE', '0')}",
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
         )

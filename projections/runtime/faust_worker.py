@@ -181,6 +181,8 @@ def make_app(process: str, settings: Settings) -> ProjectionApp:
         broker=f"kafka://{settings.kafka_bootstrap_servers.replace(',', ';')}",
         key_serializer="raw",
         value_serializer="raw",
+        # Unused, but Faust makes it: not in whatever folder the process happens to stand.
+        datadir=settings.data_dir / "faust" / process,
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -236,6 +238,8 @@ def record_of_faust(message: Any, topic_prefix: str) -> Record:
 
 def run(process: str, settings: Settings) -> None:
     """Until SIGTERM (exit code 0) or an unknown failure (1)."""
+    # Faust makes its own folder, not those above it.
+    (settings.data_dir / "faust").mkdir(parents=True, exist_ok=True)
     app = make_app(process, settings)
     worker = faust.Worker(app, loglevel=settings.log_level, redirect_stdouts=False, quiet=True)
     worker.execute_from_commandline()
