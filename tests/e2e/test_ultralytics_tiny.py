@@ -180,4 +180,11 @@ async def test_a_wrong_configuration_fails_with_every_problem_before_anything_is
     assert (job["status"], job["error_code"]) == ("failed", "INVALID_CONFIG")
     for words in ("imgsz", "multiple of 32", "mosaic", "mixup"):
         assert words in job["error_message"]
+    # Of a type that only Ultralytics itself can judge.
+    job_id = await create_job(
+        tiny.client, tiny.dataset_id, launch=True, config=CONFIG, advanced_config={"close_mosaic": "never"}
+    )
+    job = await tiny.ends(job_id)
+    assert (job["status"], job["error_code"]) == ("failed", "INVALID_CONFIG")
+    assert "close_mosaic" in job["error_message"]
     assert not (tiny.running.world.folder / "cache").exists()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import json
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 MODELS_FILE: Final = Path(__file__).parent / "models.json"
@@ -43,7 +47,7 @@ class BasicConfig(BaseModel):
 
 
 class AdvancedConfig(BaseModel):
-    """Ultralytics' own parameters; others of its many may be given and are passed on as they are."""
+    """Ultralytics' own parameters; others of its many may be given, by their names, and are passed on as they are."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -98,6 +102,27 @@ def architecture_of(model_name: str | None) -> str:
     return architecture
 
 
+@cache
+def parameter_names() -> frozenset[str]:
+    """All that Ultralytics knows, from its file of defaults: importing it would load torch first."""
+    spec = importlib.util.find_spec("ultralytics")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("ultralytics is not installed")
+    defaults = yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text())
+    return frozenset(defaults)
+
+
+def unknown_names(advanced: dict[str, Any]) -> list[str]:
+    """One problem for each name that Ultralytics would refuse, with the name that was perhaps meant."""
+    known = parameter_names() | set(AdvancedConfig.model_fields)
+    problems = []
+    for name in sorted(set(advanced) - known - OURS):
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        problems.append(f"advanced_config.{name}: Ultralytics has no such parameter{meant}")
+    return problems
+
+
 def read_config(model_name: str | None, basic: dict[str, Any], advanced: dict[str, Any]) -> UltralyticsConfig:
     """Raises InvalidConfig naming every problem."""
     problems: list[str] = []
@@ -117,7 +142,8 @@ def read_config(model_name: str | None, basic: dict[str, Any], advanced: dict[st
             ]
     reserved = sorted(OURS.intersection(advanced))
     if reserved:
-        problems.append(f"advanced_config: {', '.join(reserved)} are set by the platform")
+        problems.append(f"advanced_config: set by the platform and not by a job: {', '.join(reserved)}")
+    problems += unknown_names(advanced)
     if problems:
         raise InvalidConfig("; ".join(problems))
     return UltralyticsConfig(architecture=architecture, basic=found["config"], advanced=found["advanced_config"])

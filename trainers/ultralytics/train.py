@@ -15,7 +15,7 @@ from typing import Any
 from trainers.converters.dice_to_yolo import convert
 from trainers.failures import error_code_of, message_of
 from trainers.ultralytics import callbacks
-from trainers.ultralytics.config import UltralyticsConfig, read_config
+from trainers.ultralytics.config import InvalidConfig, UltralyticsConfig, read_config
 from training_sdk import TrainerSDK
 
 CLOSE_TIMEOUT_S = 60.0
@@ -38,12 +38,14 @@ def main() -> int:
 def train(sdk: TrainerSDK) -> int:
     # 1. What is asked for, checked before anything is fetched.
     config = read_config(sdk.model_name, sdk.get_basic_config(), sdk.get_advanced_config())
+    output = Path(os.environ.get("OUTPUT_PATH") or "output").resolve()
+    keep_to_itself(output)
+    check_values(config)
     sdk.report_started(gpu_info(), total_epochs=config.basic.epochs)
     sdk.log_info("Training started", model=sdk.model_name, epochs=config.basic.epochs)
 
     # 2. The data set: fetched, checked, converted.
     dice = sdk.download_dataset(sdk.dataset_id, sdk.task_type or "detection")
-    output = Path(os.environ.get("OUTPUT_PATH") or "output").resolve()
     data = convert(Path(dice), sdk.task_type or "detection", output / "data")
     for note in data.notes:
         sdk.log_warning(note)
@@ -53,7 +55,6 @@ def train(sdk: TrainerSDK) -> int:
         return 0
 
     # 3. The model, from its architecture.
-    keep_to_itself(output)
     model = build_model(config)
     sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
     for event, callback in callbacks.CALLBACKS.items():
@@ -99,6 +100,16 @@ def keep_to_itself(output: Path) -> None:
         wanted.parent.mkdir(parents=True, exist_ok=True)
         wanted.unlink(missing_ok=True)
         wanted.symlink_to(font)
+
+
+def check_values(config: UltralyticsConfig) -> None:
+    """Ultralytics' own check of its parameters, before anything is fetched. Raises InvalidConfig."""
+    from ultralytics.cfg import get_cfg
+
+    try:
+        get_cfg(overrides=config.train_arguments())
+    except (SyntaxError, TypeError, ValueError) as error:
+        raise InvalidConfig(str(error)) from error
 
 
 def build_model(config: UltralyticsConfig) -> Any:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from trainers.catalogue import InvalidCatalogue, frameworks
 from trainers.failures import error_code_of, message_of
 from trainers.launcher.environment import InvalidEnvironment, advanced_config, config_file, trainer_environment
 from trainers.launcher.settings import Settings
+from trainers.ultralytics.callbacks import CALLBACKS
 from trainers.ultralytics.config import InvalidConfig, read_config
 from training_sdk import RunSettings
 from training_sdk.storage.datasets import DatasetNotFound
@@ -29,6 +31,21 @@ def test_every_problem_of_a_configuration_is_named() -> None:
         read_config("resnet50", {"imgsz": 100, "epochs": 0}, {"mosaic": 2, "project": "/etc"})
     for words in ("resnet50", "config.imgsz: ", "multiple of 32", "config.epochs", "advanced_config.mosaic", "project"):
         assert words in str(caught.value)
+
+
+def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant() -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        read_config("yolo11n", {}, {"warmup_epoch": 1, "qqqq": 1})
+    assert "advanced_config.warmup_epoch: Ultralytics has no such parameter; did you mean warmup_epochs?" in str(
+        caught.value
+    )
+    assert "advanced_config.qqqq: Ultralytics has no such parameter" in str(caught.value)
+    arguments = read_config("yolo11n", {}, {"warmup_epochs": 1, "close_mosaic": 0}).train_arguments()
+    assert (arguments["warmup_epochs"], arguments["close_mosaic"]) == (1, 0)
+
+
+def test_callbacks_can_be_handed_to_the_processes_of_multi_gpu_training() -> None:
+    assert pickle.loads(pickle.dumps(dict(CALLBACKS))) == dict(CALLBACKS)
 
 
 class OutOfMemoryError(RuntimeError):
