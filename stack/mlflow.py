@@ -7,11 +7,12 @@ import sys
 import urllib.error
 import urllib.request
 
+from stack.postgres import MLFLOW_DATABASE
 from stack.settings import LOOPBACK, Settings
 
 
 def command(settings: Settings) -> list[str]:
-    store = settings.database_url_of("mlflow").replace("postgresql://", "postgresql+psycopg://", 1)
+    store = settings.database_url_of(MLFLOW_DATABASE).replace("postgresql://", "postgresql+psycopg://", 1)
     return [
         *[sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(settings.ports["mlflow"])],
         *["--backend-store-uri", store, "--artifacts-destination", "s3://mlflow", "--workers", "1"],

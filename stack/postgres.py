@@ -9,12 +9,13 @@ import stat
 import subprocess
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from stack.settings import LOOPBACK, Settings
 
 SYSTEM_USER: Final = "embedded_postgres"
 """Postgres refuses to run as root; as root, this user is made and used."""
-DATABASES: Final = ("epochlog", "mlflow")
+MLFLOW_DATABASE: Final = "mlflow"
 
 
 def binary_folder() -> Path:
@@ -104,7 +105,8 @@ async def ready(settings: Settings) -> str | None:
         return f"Postgres does not answer: {error}"
     try:
         present = {row["datname"] for row in await connection.fetch("SELECT datname FROM pg_database")}
-        for database in DATABASES:
+        # Ours may have another name where DATABASE_URL is given.
+        for database in (urlsplit(settings.database_url).path.lstrip("/"), MLFLOW_DATABASE):
             if database not in present:
                 await connection.execute(f'CREATE DATABASE "{database}"')
     finally:
