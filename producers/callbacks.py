@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from events.types.jobs import TrainingResults
 from events.types.vocabulary import (
@@ -18,9 +19,12 @@ from events.types.vocabulary import (
     Metrics,
     Phase,
     Step,
+    StorableObject,
     Text,
+    storable,
 )
 
+RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 Bytes = Annotated[int, Field(ge=0, le=2**53, strict=True)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -43,7 +47,7 @@ class ReportStarted(Body):
 
     pid: Annotated[int, Field(ge=0, strict=True)] | None = None
     hostname: Text | None = None
-    gpu_info: JsonObject | list[JsonObject] | None = None
+    gpu_info: Annotated[JsonObject | list[JsonObject], AfterValidator(storable)] | None = None
     total_epochs: Epoch | None = None
 
 
@@ -113,11 +117,13 @@ class ReportCompletion(Body):
 
 
 class LogEntry(Body):
+    """A line. A time without an offset is UTC: it is what trainers that use ``datetime.now()`` in containers send."""
+
     level: LogLevel = LogLevel.INFO
     message: Annotated[str, Field(max_length=LOG_MESSAGE_LENGTH_MAX)]
     timestamp: datetime | None = None
     source: LogSource = LogSource.TRAINER
-    metadata: JsonObject | None = None
+    metadata: StorableObject | None = None
 
     @field_validator("message")
     @classmethod
@@ -128,10 +134,23 @@ class LogEntry(Body):
 
     @field_validator("timestamp", mode="before")
     @classmethod
-    def _is_text(cls, value: Any) -> Any:
-        if value is not None and not isinstance(value, str):
-            raise ValueError("must be an ISO 8601 time such as 2025-11-20T10:35:00.123Z")
+    def _is_a_time(cls, value: Any) -> Any:
+        # Before pydantic, which would read "123" as seconds since 1970 and a date as its midnight.
+        if value is None or isinstance(value, datetime):
+            return value
+        if not isinstance(value, str) or not RFC_3339.match(value):
+            raise ValueError("must be an RFC 3339 time such as 2025-11-20T10:35:00.123Z")
         return value
+
+    @field_validator("timestamp")
+    @classmethod
+    def _in_utc(cls, value: datetime | None) -> datetime | None:
+        if value is None:
+            return None
+        try:
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("lies outside of the years 1 to 9999") from error
 
 
 class ReportLogs(Body):

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from events.types.datasets import DatasetRegistered
-from events.types.vocabulary import JsonObject, TaskType, Text, canonical_task_type
+from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.callbacks import Body
 
 FRAMEWORK_OF_MODEL: Final = (
@@ -46,8 +46,8 @@ class CreateJob(Body):
     framework: Annotated[Text, Field(min_length=1, max_length=64)] | None = None
     task_type: Annotated[TaskType, BeforeValidator(canonical_task_type)]
     dataset_id: Annotated[int, Field(ge=1, le=2**53, strict=True)]
-    config: Annotated[JsonObject, Field(max_length=CONFIG_KEYS_MAX)] = Field(default_factory=dict)
-    advanced_config: Annotated[JsonObject, Field(max_length=CONFIG_KEYS_MAX)] | None = None
+    config: Annotated[StorableObject, Field(max_length=CONFIG_KEYS_MAX)] = Field(default_factory=dict)
+    advanced_config: Annotated[StorableObject, Field(max_length=CONFIG_KEYS_MAX)] | None = None
     name: Text | None = None
     description: Text | None = None
     launch: bool = True

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from events.job import EXIT, Job
+from events.codec import data_bytes
+from events.job import EXIT, REPORT, Job
 from events.lifecycle import JobState
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
@@ -51,6 +52,10 @@ from producers.commands import (
     StopJob,
 )
 from producers.errors import FieldProblem, Invalid, NotFound, Refused
+from training_sdk.wire import RECORD_BYTES_MAX
+
+LOG_EVENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 1_000
+"""Lines that fit into one event; the rest is for what stands around them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +265,8 @@ def _checkpoint_saved(situation: Situation, command: ReportCheckpoint) -> Decisi
 
 def _completed(situation: Situation, command: ReportCompletion) -> Decision:
     job = _existing(situation)
+    if _ended_so_already(job, command):
+        return _ok(job)
     _not_ended(job, "another completion")
     _check_epoch(job, command.last_successful_epoch)
     _check_epoch(job, command.stopped_at_epoch)
@@ -286,6 +293,29 @@ def _completed(situation: Situation, command: ReportCompletion) -> Decision:
             )
 
 
+def _ended_so_already(job: Job, command: ReportCompletion) -> bool:
+    """The same completion once more, in whatever way it came first: under another key, over Kafka, long ago."""
+    if not job.ended or job.ended_by != REPORT or job.state != command.status:
+        return False
+    if command.status == "failed":
+        said = (command.error_code, command.error_message, command.last_successful_epoch)
+        return said == (job.error_code, job.error_message, job.last_successful_epoch)
+    if command.status == "stopped" and command.stopped_at_epoch != job.stopped_at_epoch:
+        return False
+    for path, known in (
+        (command.best_checkpoint_path, job.best_checkpoint),
+        (command.final_checkpoint_path, job.last_checkpoint),
+    ):
+        if path is not None and (known is None or path != known.path):
+            return False
+    given, kept = command.training_results, job.training_results
+    if given is None or kept is None:
+        return given is kept
+    # Hours were computed where none were given. Compared as JSON: NaN is not equal to itself.
+    filled = given if given.gpu_hours is not None else given.model_copy(update={"gpu_hours": kept.gpu_hours})
+    return data_bytes(filled) == data_bytes(kept)
+
+
 def _logged(situation: Situation, command: ReportLogs) -> Decision:
     job = _existing(situation)
     lines = [
@@ -298,7 +328,24 @@ def _logged(situation: Situation, command: ReportLogs) -> Decision:
         )
         for entry in command.logs
     ]
-    return Decision([LogWritten(lines=lines)], {"status": "ok", "received": len(lines)}, _attempt(job))
+    return Decision(_log_events(lines), {"status": "ok", "received": len(lines)}, _attempt(job))
+
+
+def _log_events(lines: list[LogLine]) -> list[Fact]:
+    """Lines in as few events as the log's limit on a record allows."""
+    batches: list[list[LogLine]] = []
+    room = 0
+    for index, line in enumerate(lines):
+        size = len(data_bytes(line)) + 1
+        if size > LOG_EVENT_BYTES_MAX:
+            message = f"the line has {size} bytes with its metadata, at most {LOG_EVENT_BYTES_MAX} are accepted"
+            raise Invalid(message, [FieldProblem(("body", "logs", index), message)])
+        if size > room:
+            batches.append([])
+            room = LOG_EVENT_BYTES_MAX
+        batches[-1].append(line)
+        room -= size
+    return [LogWritten(lines=batch) for batch in batches]
 
 
 def _register_dataset(situation: Situation, command: RegisterDataset) -> Decision:

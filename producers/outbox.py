@@ -13,11 +13,13 @@ from events.codec import data_bytes
 from events.registry import event_type_of
 from events.types.sessions import SessionOpened
 from events.types.vocabulary import Fact, utc_text
-from producers.database import Connection, Pool
+from producers.database import Connection, Pool, transaction
+from producers.errors import FieldProblem, Invalid
 from producers.queries import load_queries
-from training_sdk.wire import WireEvent
+from training_sdk.wire import RECORD_BYTES_MAX, WireEvent
 
 BATCH_MAX: Final = 500
+BATCH_BYTES_MAX: Final = 4_000_000
 queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
@@ -44,7 +46,8 @@ async def append(
 ) -> list[int]:
     """Add facts in order, each topic's session opened first. Returns the outbox ids, ascending.
 
-    The caller holds the lock of the job, so ids of one job are in the order of their commits.
+    The caller holds the lock of the job, so ids of one job are in the order of their commits. Raises Invalid for a
+    fact that is too large for the log.
     """
     installation: uuid.UUID = await queries.installation_id(transaction)
     kind = "job" if address.job_id is not None else "key"
@@ -68,7 +71,12 @@ async def append(
             opened_type = event_type_of(SessionOpened).wire_name
             row = {**common, **nothing, "topic": topic, "type": opened_type, "data": data_bytes(opened)}
             await queries.append(transaction, **row)
-        row = {**common, **receipt, "topic": topic, "type": event_type.wire_name, "data": data_bytes(fact)}
+        data = data_bytes(fact)
+        if len(data) > RECORD_BYTES_MAX:
+            # Kafka would refuse it, now and on every further try, and all jobs would wait behind it.
+            size = f"{event_type.wire_name} would have {len(data)} bytes, at most {RECORD_BYTES_MAX} fit into the log"
+            raise Invalid(f"the request is too large: {size}", [FieldProblem(("body",), size)])
+        row = {**common, **receipt, "topic": topic, "type": event_type.wire_name, "data": data}
         ids.append(await queries.append(transaction, **row))
         receipt = nothing
     return ids
@@ -88,10 +96,12 @@ class Unsent:
 async def take_unsent(pool: Pool, limit: int = BATCH_MAX) -> list[Unsent]:
     """The oldest facts that are not in the log yet, each with its seq, which is committed before anything is sent.
 
-    Only the holder of the relay's lock may call this.
+    At most ``limit`` of them, and no more than fit into BATCH_BYTES_MAX (one always does). Only the holder of the
+    relay's lock should call this; while that lock passes on, two may, and both get the same numbers.
     """
     async with pool.acquire() as connection, connection.transaction():
-        rows = await queries.unsent(connection, limit=limit)
+        await queries.lock_numbers(connection)
+        rows = await queries.unsent(connection, limit=limit, bytes_max=BATCH_BYTES_MAX)
         new = [row for row in rows if row["seq"] is None]
         numbers = await _give_numbers(connection, new) if new else {}
     return [
@@ -146,5 +156,6 @@ async def mark_sent(pool: Pool, sent: Sequence[tuple[int, int, int]]) -> None:
 
 
 async def prune(pool: Pool) -> None:
-    async with pool.acquire() as connection:
-        await queries.prune(connection)
+    """Forget what is long in the log and in the read models."""
+    async with transaction(pool) as tx:
+        await queries.prune(tx)

@@ -15,8 +15,17 @@ RETURNING id;
 -- name: receipt^
 SELECT id, job_id, answer, request_hash FROM write.outbox WHERE receipt_key = :receipt_key;
 
+-- name: lock_numbers
+-- Until the transaction ends: whoever comes second must see the numbers that the first one gave.
+SELECT pg_advisory_xact_lock(4711004);
+
 -- name: unsent
-SELECT * FROM write.outbox WHERE sent_at IS NULL ORDER BY id LIMIT :limit;
+SELECT * FROM (
+    SELECT oldest.*, sum(octet_length(data)) OVER (ORDER BY id) - octet_length(data) AS bytes_before
+    FROM (SELECT * FROM write.outbox WHERE sent_at IS NULL ORDER BY id LIMIT :limit) AS oldest
+) AS batch
+WHERE bytes_before < :bytes_max
+ORDER BY id;
 
 -- name: last_numbers
 SELECT session, topic, last_seq FROM write.outbox_sessions WHERE session = ANY(:sessions::text[]) FOR UPDATE;
@@ -38,6 +47,7 @@ WHERE outbox.id = given.id;
 
 -- name: prune!
 -- Rows that are in the log since a week, of jobs whose last row is as old: repeats stay harmless until then.
+-- What no read model has applied yet stays: until then only the outbox knows it.
 DELETE FROM write.outbox WHERE id IN (
     SELECT old.id FROM write.outbox AS old
     WHERE old.sent_at < now() - interval '7 days'
@@ -45,6 +55,14 @@ DELETE FROM write.outbox WHERE id IN (
           SELECT 1 FROM write.outbox AS newer
           WHERE newer.job_id = old.job_id
             AND (newer.sent_at IS NULL OR newer.sent_at >= now() - interval '7 days')
+      )
+      AND NOT (
+          old.topic = 'training.jobs' AND old.job_id IS NOT NULL AND old.seq > COALESCE(
+              (SELECT high FROM jobs_session_marks AS marks
+               WHERE marks.session = old.session AND marks.topic = old.topic), 0)
+      )
+      AND NOT (
+          old.topic = 'training.datasets' AND NOT EXISTS (SELECT 1 FROM datasets WHERE datasets.id::text = old.key)
       )
     ORDER BY old.id LIMIT 10000
 );

@@ -17,7 +17,7 @@ from api.jobs.reading import JOB_ID_MAX
 from api.jobs.responses import time_text
 from api.jobs.routes import IdempotencyKey, Limit, Offset, like_text
 from events.types.datasets import DatasetRegistered
-from events.types.vocabulary import JsonObject, TaskType, Text, canonical_task_type
+from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.accept import accept
 from producers.callbacks import Body
 from producers.commands import RegisterDataset
@@ -59,7 +59,7 @@ class NewDataset(Body):
     s3_uri: Annotated[Text, Field(pattern=r"^s3://[^/\s]+/\S*$", examples=["s3://training-datasets/42/"])]
     description: Text | None = None
     task_type: Annotated[TaskType | None, BeforeValidator(canonical_task_type)] = None
-    split_strategy: JsonObject | None = None
+    split_strategy: StorableObject | None = None
 
 
 def dataset_answer(dataset: DatasetRegistered, created_at: datetime | None) -> DatasetAnswer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -86,6 +87,7 @@ ERROR_ADVICE: Final[Mapping[str, str]] = {
     ErrorCode.UNKNOWN: "Read the error message and the last log lines.",
 }
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NON_FINITE: Final[Mapping[str, float]] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -118,6 +120,8 @@ def _metric_name(name: str) -> str:
         raise ValueError(f"a metric's name has 1 to {METRIC_NAME_LENGTH_MAX} characters, this one has {len(name)}")
     if any(character < " " or character == "\x7f" for character in name):
         raise ValueError("a metric's name has no control characters")
+    if _SURROGATE.search(name):
+        raise ValueError("a metric's name is not valid Unicode")
     return name
 
 
@@ -140,6 +144,30 @@ Text = Annotated[str, AfterValidator(_printable), Field(max_length=TEXT_LENGTH_M
 Epoch = Annotated[int, Field(ge=0, le=EPOCH_MAX, strict=True)]
 Step = Annotated[int, Field(ge=0, le=STEP_MAX, strict=True)]
 JsonObject = dict[str, Any]
+
+
+def storable(value: Any) -> Any:
+    """``value`` as it is. Raises ValueError for JSON that parses but that Postgres' jsonb or UTF-8 cannot hold."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str) and "\x00" in item:
+            raise ValueError("must not contain the character U+0000, neither in names nor in values")
+        if isinstance(item, str) and not item.isascii() and _SURROGATE.search(item):
+            raise ValueError("holds text that is not valid Unicode")
+        if isinstance(item, int) and not -(2**63) <= item < 2**64:
+            raise ValueError("holds an integer of more than 64 bits")
+        if isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("holds a number that is not finite")
+        if isinstance(item, Mapping):
+            waiting += [*item.keys(), *item.values()]
+        elif isinstance(item, (list, tuple)):
+            waiting += item
+    return value
+
+
+StorableObject = Annotated[JsonObject, AfterValidator(storable)]
+"""Free JSON of a request. Events have the plain JsonObject: what is in the log is read as it is."""
 
 
 def _with_text(value: Any) -> Any:

@@ -45,6 +45,8 @@ PICTURES_OPENED_MAX: Final = 500
 PICTURES_TIME_S: Final = 20.0
 OBJECTS_MAX: Final = 1_000_000
 REPORTED_MAX: Final = 1_000
+REPORTED_TEXT_MAX: Final = 500
+REPORT_BYTES_MAX: Final = 400_000
 
 
 @dataclass(slots=True)
@@ -212,6 +214,21 @@ def summary(report: Report) -> dict[str, Any]:
     }
 
 
+def listed(found: list[Problem]) -> list[dict[str, str | None]]:
+    """Problems as JSON, as many as REPORT_BYTES_MAX has room for; a last one counts the others."""
+    shown: list[dict[str, str | None]] = []
+    room = REPORT_BYTES_MAX
+    for problem in found[:REPORTED_MAX]:
+        fields = {name: value and value[:REPORTED_TEXT_MAX] for name, value in problem.as_dict().items()}
+        room -= len(orjson.dumps(fields))
+        if room < 0:
+            break
+        shown.append(fields)
+    if len(shown) < len(found):
+        shown.append(Problem("", "", f"and {len(found) - len(shown)} further problems").as_dict())
+    return shown
+
+
 def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     request = json.load(sys.stdin)
@@ -233,8 +250,8 @@ def main() -> int:
         answer = {"problems": [Problem("", "", "reading the data set takes more memory than is allowed").as_dict()]}
     else:
         answer = {
-            "problems": [problem.as_dict() for problem in report.problems[:REPORTED_MAX]],
-            "warnings": [problem.as_dict() for problem in report.warnings[:REPORTED_MAX]],
+            "problems": listed(report.problems),
+            "warnings": listed(report.warnings),
             "summary": summary(report) if not report.problems and report.documents else None,
         }
     json.dump(answer, sys.stdout)

@@ -8,8 +8,10 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from events.types.datasets import DatasetRegistered
-from events.types.vocabulary import JsonObject
+from events.types.vocabulary import JsonObject, storable
 from producers.errors import FieldProblem, Invalid
 
 INSPECTION_TIMEOUT_S: Final = 60.0
@@ -52,15 +54,23 @@ async def describe(
     if task_type is not None and task_type not in summary["task_types"]:
         message = f"the data set has annotations for {', '.join(summary['task_types'])} only"
         raise Invalid(message, [FieldProblem(("body", "task_type"), message, str(task_type))])
-    return DatasetRegistered(
-        dataset_id=0,
-        name=name,
-        description=description,
-        storage_path=uri,
-        split_strategy=split_strategy,
-        warnings=[": ".join([*_place(problem), problem["message"]]) for problem in report["warnings"][:WARNINGS_MAX]],
-        **summary,
-    )
+    try:
+        return DatasetRegistered(
+            dataset_id=0,
+            name=name,
+            description=description,
+            storage_path=uri,
+            split_strategy=split_strategy,
+            warnings=[": ".join([*_place(found), found["message"]]) for found in report["warnings"][:WARNINGS_MAX]],
+            **storable(summary),
+        )
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        found = [FieldProblem(("data set", *fault["loc"]), fault["msg"]) for fault in faults]
+        raise Invalid(f"the data set at {uri} cannot be described: {found[0].message}", found) from error
+    except ValueError as error:
+        message = f"the name of a class {error}"
+        raise Invalid(f"the data set at {uri}: {message}", [FieldProblem(("data set", "classes"), message)]) from error
 
 
 def _request(store: Store) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from events.codec import data_bytes
 from events.evolution import evolve
 from events.job import Job
 from events.types.datasets import DatasetRegistered
@@ -35,6 +36,7 @@ from producers.commands import (
 from producers.decide import DECIDERS, Decision, Situation, decide
 from producers.errors import Invalid, NotFound, Refused
 from tests.builders import NOON, event, job_completed, job_created, job_started, process_exited
+from training_sdk.wire import RECORD_BYTES_MAX
 
 DATASET = DatasetRegistered.model_validate(
     {"dataset_id": 42, "name": "vehicles", "task_types": ["detection"], "total_images": 1, "splits": {"train": 1}}
@@ -141,6 +143,52 @@ ABOUT_A_JOB = [kind for kind in DECIDERS if kind not in (CreateJob, RegisterData
 def test_an_unknown_job_is_not_found(command_type: type[Body]) -> None:
     with pytest.raises(NotFound, match="no training job 25"):
         decide(Situation(25, NOON), command_type.model_construct())
+
+
+RESULTS = {"total_epochs": 100, "best_metrics": {"mAP50": 0.9, "loss": "NaN"}, "training_time_seconds": 9000}
+OOM: dict[str, Any] = {"status": "failed", "error_code": "OOM", "error_message": "m", "last_successful_epoch": 2}
+
+
+@pytest.mark.parametrize(
+    ("first", "changes"),
+    [
+        ({"status": "completed", "training_results": RESULTS}, {"training_results": {**RESULTS, "total_epochs": 99}}),
+        (
+            {"status": "completed", "training_results": RESULTS, "best_checkpoint_path": "s3://c/best.pt"},
+            {"best_checkpoint_path": "s3://c/other.pt"},
+        ),
+        (OOM, {"error_message": "another"}),
+        (OOM, {"last_successful_epoch": 3}),
+        ({"status": "stopped", "stopped_at_epoch": 7}, {"stopped_at_epoch": 8}),
+        ({"status": "stopped", "stopped_at_epoch": 7}, {"training_results": RESULTS}),
+    ],
+)
+def test_the_same_end_again_changes_nothing_and_another_one_is_refused(
+    first: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    command = ReportCompletion.model_validate(first)
+    before = (*RUNNING, *ask(command, *RUNNING).facts)
+    again = ask(command, *before)
+    assert (again.facts, again.answer) == ([], {"status": "ok", "job_id": 25})
+    with pytest.raises(Refused, match="another completion"):
+        ask(ReportCompletion.model_validate({**first, **changes}), *before)
+
+
+def test_lines_are_spread_over_events_that_the_log_can_hold() -> None:
+    lines = [{"message": f"{number} " + "한" * 20_000} for number in range(60)]
+    decision = ask(ReportLogs.model_validate({"logs": lines}), *RUNNING)
+    assert len(decision.facts) > 1
+    assert all(len(data_bytes(fact)) <= RECORD_BYTES_MAX for fact in decision.facts)
+    written = [line["message"] for fact in decision.facts for line in fact.model_dump()["lines"]]
+    assert written == [line["message"] for line in lines]
+    assert decision.answer["received"] == 60
+
+
+def test_a_line_that_no_event_can_hold_is_named() -> None:
+    lines = [{"message": "good"}, {"message": "bad", "metadata": {"blob": "x" * RECORD_BYTES_MAX}}]
+    with pytest.raises(Invalid) as caught:
+        ask(ReportLogs.model_validate({"logs": lines}), *RUNNING)
+    assert [problem.location for problem in caught.value.problems] == [("body", "logs", 1)]
 
 
 def test_an_epoch_beyond_the_job_is_invalid() -> None:
