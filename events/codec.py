@@ -60,6 +60,8 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
         document = _json(value, bare_non_finite=topic == wire.METRICS)
     except orjson.JSONDecodeError as error:
         raise MalformedEvent(f"the value is not JSON: {error}") from error
+    if b"\\u0000" in value:
+        document = _without_nul(document)
     try:
         return event_type.model.model_validate(document)
     except ValidationError as error:
@@ -68,6 +70,15 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         raise MalformedEvent(f"data of {type_name} is not valid: {problems}") from error
+
+
+def _without_nul(document: object) -> object:
+    """U+0000 becomes U+FFFD in every text: Postgres stores none, and one character must not cost a whole event."""
+    if isinstance(document, str):
+        return document.replace("\x00", "\ufffd")
+    if isinstance(document, dict):
+        return {_without_nul(name): _without_nul(value) for name, value in document.items()}
+    return [_without_nul(item) for item in document] if isinstance(document, list) else document
 
 
 def _json(value: bytes, *, bare_non_finite: bool) -> object:

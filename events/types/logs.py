@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from events.types.vocabulary import (
     LOG_LINES_PER_EVENT_MAX,
@@ -22,6 +22,12 @@ class LogLine(Fact):
     timestamp: datetime
     source: LogSource = LogSource.TRAINER
     metadata: JsonObject | None = None
+
+    @field_validator("timestamp")
+    @classmethod
+    def _aware(cls, timestamp: datetime) -> datetime:
+        """A time without a zone is UTC: what many programs write."""
+        return timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
 
 
 class LogWritten(Fact):

@@ -58,6 +58,10 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("log", {"source": "cat"}, "source"),
     ("log", {"timestamp": "noon"}, "timestamp"),
     ("log", {"timestamp": 12}, "timestamp"),
+    ("log", {"metadata": {"deep": ["a\x00b"]}}, "metadata"),
+    ("log", {"metadata": {"big": "x" * 1_100_000}}, "at most 999000 are accepted"),
+    ("started", {"gpu_info": {"name\x00": 1}}, "gpu_info"),
+    ("started", {"gpu_info": {"name": "x" * 1_100_000}}, "at most 1000000 fit"),
     ("log", {"logs": []}, "logs"),
     ("log", {"logs": [{"message": "good"}, {"level": "LOUD", "message": "bad"}, {"message": 1}]}, "logs"),
 ]
@@ -102,6 +106,17 @@ async def test_every_bad_line_of_a_log_batch_is_named_and_none_is_written(
     places = [problem["location"] for problem in assert_problem(answer, 422)["problems"]]
     assert places == [["body", "logs", 1, "level"], ["body", "logs", 2, "message"]]
     assert (await client.get(f"training/jobs/{job_id}/logs")).json()["total"] == 0
+
+
+async def test_a_large_batch_of_log_lines_is_written_whole(client: httpx.AsyncClient, dataset_id: int) -> None:
+    job_id = await create_job(client, dataset_id)
+    logs = [{"message": f"{number} {'x' * 6_000}", "timestamp": "2026-01-02T12:00:00"} for number in range(1_000)]
+    answer = await client.post(f"training/jobs/{job_id}/callback/log", json={"logs": logs})
+    assert answer.json() == {"status": "ok", "received": 1_000}
+    after = answer.headers["Epochlog-Position"]
+    page = (await client.get(f"training/jobs/{job_id}/logs", params={"limit": 1000, "after": after})).json()
+    assert page["total"] == 1_000
+    assert [line["message"].split()[0] for line in page["logs"]] == [str(number) for number in range(1_000)]
 
 
 @pytest.mark.parametrize("callback", sorted(CALLBACKS))
@@ -180,6 +195,8 @@ async def test_non_finite_numbers_are_welcome_in_metric_maps_only(client: httpx.
         ({"name": "a\x00b"}, ["name"]),
         ({"name": "x" * 5000}, ["name"]),
         ({"launch": "perhaps"}, ["launch"]),
+        ({"config": {"note": "a\x00b"}}, ["config"]),
+        ({"config": {"note": "x" * 1_100_000}}, ["body"]),
         ({"model_name": "mystery", "framework": None}, ["framework"]),
     ],
 )

@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 
 from events.envelope import Event, Record
+from events.types.checkpoints import CheckpointSaved
 from events.types.vocabulary import Fact
 from producers.database import Pool, open_pool, transaction
 from projections.migration import migrate_all
@@ -144,17 +145,28 @@ async def test_a_bad_record_is_parked_with_its_bytes_and_stops_nothing(pool: Poo
 
 
 async def test_what_postgres_refuses_is_found_and_parked_alone(pool: Pool) -> None:
-    from events.types.logs import LogLine, LogWritten
-    from events.types.vocabulary import LogLevel
+    def saved(size: int) -> CheckpointSaved:
+        return CheckpointSaved(checkpoint_path="s3://c/25/last.pt", file_size_bytes=size)
 
-    def line(message: str) -> LogWritten:
-        return LogWritten(lines=[LogLine(level=LogLevel.INFO, message=message, timestamp=NOON)])
-
-    log = log_of([event(line(f"line {n}" if n != 3 else "nul \x00"), seq=n) for n in range(1, 7)])
-    done = await apply_batch(pool, projection_named("logs"), log)
+    log = log_of([event(saved(n if n != 3 else 2**63), seq=n) for n in range(1, 7)])
+    done = await apply_batch(pool, projection_named("checkpoints"), log)
     assert (done.events, done.parked) == (5, 1)
-    rows = (await all_rows(pool))["training_logs"]
-    assert sorted(row["message"] for row in rows) == ["line 1", "line 2", "line 4", "line 5", "line 6"]
+    rows = (await all_rows(pool))["training_checkpoints"]
+    assert sorted(row["file_size_bytes"] for row in rows) == [1, 2, 4, 5, 6]
+
+
+async def test_a_nul_and_a_time_without_a_zone_cost_nothing(pool: Pool) -> None:
+    value = (
+        b'{"lines":[{"level":"INFO","message":"a\\u0000b","timestamp":"2026-01-02T12:00:00",'
+        b'"metadata":{"k\\u0000":["\\u0000"]}}]}'
+    )
+    (record,) = log_of([event(log_written("x"))])
+    done = await apply_batch(pool, projection_named("logs"), [replace(record, value=value)])
+    assert (done.events, done.parked) == (1, 0)
+    (row,) = (await all_rows(pool))["training_logs"]
+    assert row["message"] == "a\ufffdb"
+    assert row["timestamp"] == NOON
+    assert row["metadata"] == {"k\ufffd": ["\ufffd"]}
 
 
 async def test_too_many_bad_records_in_a_row_stop_the_line_and_lose_nothing(pool: Pool) -> None:
