@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Response
 from fastapi import Path as PathParameter
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.context import Api
 from api.freshness import After, note_position, wait_applied
@@ -19,7 +19,7 @@ from api.jobs.routes import IdempotencyKey, Limit, Offset, like_text
 from events.types.datasets import DatasetRegistered
 from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.accept import accept
-from producers.callbacks import Body
+from producers.callbacks import Body, example
 from producers.commands import RegisterDataset
 from producers.database import transaction
 from producers.datasets.registration import Store, describe
@@ -29,11 +29,31 @@ from producers.queries import load_queries
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["data sets"], route_class=StrictRoute)
 queries: Final = load_queries(Path(__file__).parent / "queries.sql")
+DATASET_EXAMPLE: Final[JsonObject] = {
+    "id": 42,
+    "name": "vehicles_v1",
+    "description": "Vehicle detection dataset",
+    "task_types": ["detection"],
+    "total_images": 5000,
+    "splits": {"train": 4000, "val": 800, "test": 200},
+    "annotations": {
+        "detection": {
+            "file": "annotations_detection.json",
+            "classes": ["car", "truck", "bus", "motorcycle"],
+            "total_annotations": 15000,
+        }
+    },
+    "storage_path": "s3://training-datasets/42/",
+    "warnings": [],
+    "created_at": "2025-11-20T10:00:00Z",
+}
 DatasetId = Annotated[int, PathParameter(ge=1, le=JOB_ID_MAX, examples=[42])]
 TaskFilter = Annotated[TaskType | None, BeforeValidator(canonical_task_type), Query()]
 
 
 class DatasetAnswer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": DATASET_EXAMPLE})
+
     id: int
     name: str
     description: str | None
@@ -55,6 +75,8 @@ class DatasetList(BaseModel):
 
 
 class NewDataset(Body):
+    model_config = example({"name": "vehicles_v1", "s3_uri": "s3://training-datasets/42/"})
+
     name: Annotated[Text, Field(min_length=1, max_length=255)]
     s3_uri: Annotated[Text, Field(pattern=r"^s3://[^/\s]+/\S*$", examples=["s3://training-datasets/42/"])]
     description: Text | None = None

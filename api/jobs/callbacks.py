@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.context import Api, Context
 from api.freshness import note_position
@@ -30,11 +30,15 @@ router = APIRouter(prefix="/api/v1/training/jobs", tags=["callbacks"], route_cla
 
 
 class CallbackAnswer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok", "job_id": 25}})
+
     status: str = "ok"
     job_id: int
 
 
 class LogAnswer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ok", "received": 2}})
+
     status: str = "ok"
     received: int
 
@@ -88,6 +92,8 @@ async def post_log(
 
 
 class Commands(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"stop": True, "reason": "enough", "attempt": 1}})
+
     stop: bool
     reason: str | None
     attempt: int
@@ -101,6 +107,8 @@ async def get_commands(job_id: JobId, api: Api) -> Commands:
 
 
 class StopAnswer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "accepted", "job_id": 25, "position": 1042}})
+
     status: str
     job_id: int
     position: int | None

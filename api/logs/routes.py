@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.context import Api
 from api.freshness import After, wait_applied
@@ -15,12 +15,26 @@ from api.guards import StrictRoute
 from api.jobs.reading import read_job
 from api.jobs.responses import time_text
 from api.jobs.routes import JobId, Limit, Offset, like_text
-from events.types.vocabulary import LogLevel, LogSource
+from events.types.vocabulary import JsonObject, LogLevel, LogSource
 from producers.database import transaction
 from producers.queries import load_queries
 
 router = APIRouter(prefix="/api/v1/training/jobs", tags=["logs"], route_class=StrictRoute)
 queries: Final = load_queries(Path(__file__).parent / "queries.sql")
+LOGS_EXAMPLE: Final[JsonObject] = {
+    "logs": [
+        {
+            "id": 1234,
+            "level": "INFO",
+            "message": "Starting epoch 5/100",
+            "timestamp": "2025-11-20T10:35:00.123000Z",
+            "source": "trainer",
+            "metadata": {"epoch": 5},
+        }
+    ],
+    "total": 542,
+    "has_more": True,
+}
 ORDER: Final = [LogLevel.DEBUG, LogLevel.INFO, LogLevel.WARNING, LogLevel.ERROR]
 
 
@@ -34,6 +48,8 @@ class LogLine(BaseModel):
 
 
 class LogPage(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": LOGS_EXAMPLE})
+
     logs: list[LogLine]
     total: int
     has_more: bool

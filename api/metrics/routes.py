@@ -9,7 +9,7 @@ import numpy
 import orjson
 import pyarrow
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from api.context import Api
 from api.freshness import After, wait_applied
@@ -18,13 +18,37 @@ from api.jobs.reading import read_job
 from api.jobs.routes import JobId
 from api.metrics.downsample import POINTS_MIN
 from api.metrics.series import NAMES_MAX, Series, load_series, numbers, whole_numbers
-from events.types.vocabulary import number_text
+from events.types.vocabulary import JsonObject, number_text
 from producers.database import transaction
 from producers.errors import FieldProblem, Invalid
 from producers.queries import load_queries
 
 router = APIRouter(prefix="/api/v1/training/jobs", tags=["metrics"], route_class=StrictRoute)
 queries: Final = load_queries(Path(__file__).parent / "history.sql")
+HISTORY_EXAMPLE: Final[JsonObject] = {
+    "job_id": 25,
+    "epochs": [
+        {
+            "epoch": 1,
+            "train_metrics": {"loss": 0.5234, "box_loss": 0.3456, "cls_loss": 0.1778},
+            "val_metrics": {"mAP50": 0.234, "mAP50-95": 0.123},
+        }
+    ],
+}
+SERIES_EXAMPLE: Final[JsonObject] = {
+    "job_id": 25,
+    "series": [
+        {
+            "name": "train/loss",
+            "steps": [1, 2],
+            "epochs": [1, 1],
+            "times": [1763634900.0, 1763634900.2],
+            "values": [0.5234, "NaN"],
+            "total_points": 2,
+            "sampled": False,
+        }
+    ],
+}
 ARROW: Final = "application/vnd.apache.arrow.stream"
 
 
@@ -35,6 +59,8 @@ class Epoch(BaseModel):
 
 
 class History(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": HISTORY_EXAMPLE})
+
     job_id: int
     epochs: list[Epoch]
 
@@ -65,6 +91,8 @@ class SeriesColumns(BaseModel):
 
 
 class SeriesAnswer(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": SERIES_EXAMPLE})
+
     job_id: int
     series: list[SeriesColumns]
 
