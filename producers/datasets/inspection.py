@@ -20,6 +20,7 @@ import orjson
 import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
+from minio.helpers import check_bucket_name
 from PIL import Image, UnidentifiedImageError
 
 from events.types.dice import (
@@ -37,7 +38,6 @@ from events.types.dice import (
     unsafe_name,
 )
 
-MEMORY_BYTES_MAX: Final = 2 * 1024**3
 ANNOTATION_BYTES_MAX: Final = 256 * 1024**2
 PICTURE_BYTES_MAX: Final = 64 * 1024**2
 PICTURE_PIXELS_MAX: Final = 100_000_000
@@ -64,10 +64,11 @@ class Report:
 
 
 class Bucket:
-    """A prefix of a bucket, read with limits."""
+    """A prefix of a bucket, read with limits. Raises ValueError when it cannot be the name of a bucket."""
 
     def __init__(self, client: Minio, uri: str) -> None:
         address = urlsplit(uri)
+        check_bucket_name(address.netloc)
         self.client, self.name = client, address.netloc
         self.prefix = address.path.lstrip("/").rstrip("/")
         self.prefix = f"{self.prefix}/" if self.prefix else ""
@@ -114,8 +115,7 @@ def inspect(bucket: Bucket) -> Report:
             report.add(problems(file, document))
             report.add(_missing_pictures(file, document, objects))
             report.documents[str(document.task_type)] = (file, document)
-    if not report.problems:
-        report.add(_bad_pictures(bucket, report, objects))
+    report.add(_bad_pictures(bucket, report, objects))
     return report
 
 
@@ -230,8 +230,8 @@ def listed(found: list[Problem]) -> list[dict[str, str | None]]:
 
 
 def main() -> int:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
     request = json.load(sys.stdin)
+    resource.setrlimit(resource.RLIMIT_AS, (request["memory_bytes_max"], request["memory_bytes_max"]))
     address = urlsplit(request["endpoint"])
     client = Minio(
         address.netloc,
@@ -241,12 +241,17 @@ def main() -> int:
         http_client=urllib3.PoolManager(timeout=urllib3.Timeout(connect=5, read=30), retries=2),
     )
     try:
-        report = inspect(Bucket(client, request["uri"]))
+        bucket = Bucket(client, request["uri"])
+    except ValueError as error:
+        json.dump({"missing": f"{request['uri']}: {error}"}, sys.stdout)
+        return 0
+    try:
+        report = inspect(bucket)
     except S3Error as error:
         answer: dict[str, Any] = {"missing": f"{request['uri']}: {error.code}"}
     except (MinioException, urllib3.exceptions.HTTPError) as error:
         answer = {"unavailable": f"S3 does not answer: {error}"}
-    except MemoryError:
+    except (MemoryError, SystemError):  # orjson says SystemError where memory ran out
         answer = {"problems": [Problem("", "", "reading the data set takes more memory than is allowed").as_dict()]}
     else:
         answer = {

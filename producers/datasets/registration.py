@@ -16,6 +16,8 @@ from producers.errors import FieldProblem, Invalid
 
 INSPECTION_TIMEOUT_S: Final = 60.0
 WARNINGS_MAX: Final = 100
+MEMORY_BYTES_MAX: Final = 2 * 1024**3
+"""Address space of the process that reads."""
 
 
 class StoreUnavailable(ConnectionError):
@@ -37,12 +39,13 @@ async def describe(
     description: str | None,
     task_type: str | None,
     split_strategy: JsonObject | None,
+    memory_bytes_max: int = MEMORY_BYTES_MAX,
 ) -> DatasetRegistered:
     """The data set's registration, its id still 0.
 
     Raises Invalid when it cannot be trained on (``problems`` names file, image and field) and StoreUnavailable.
     """
-    report = await _inspect({**_request(store), "uri": uri})
+    report = await _inspect({**_request(store), "uri": uri, "memory_bytes_max": memory_bytes_max})
     if "unavailable" in report:
         raise StoreUnavailable(report["unavailable"])
     if "missing" in report:
@@ -81,7 +84,7 @@ def _place(problem: dict[str, str | None]) -> list[str]:
     return [part for part in (problem["file"], problem["image"], problem["field"]) if part]
 
 
-async def _inspect(request: dict[str, str]) -> dict[str, Any]:
+async def _inspect(request: dict[str, str | int]) -> dict[str, Any]:
     # The request travels on standard input: it holds a secret, and arguments can be read by everyone.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "producers.datasets.inspection"),
