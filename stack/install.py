@@ -21,6 +21,7 @@ REQUIREMENTS = ROOT / "requirements" / "all.txt"
 SDK = ROOT / "sdk"
 STAMP = ENVIRONMENT / "epochlog-installed"
 PYTHON_VERSION = (3, 11)
+TRIED = ("cv2", "torch", "torchvision")
 # What Debian's slim images lack and the packages' binaries load: name of the shared library, package that has it.
 SYSTEM_LIBRARIES = {"libgomp.so.1": "libgomp1", "libatomic.so.1": "libatomic1", "libstdc++.so.6": "libstdc++6"}
 
@@ -76,7 +77,8 @@ def main() -> None:
         say("up to date")
         return
     began = time.monotonic()
-    if not PYTHON.exists():
+    # pip comes last: without it, an earlier try was interrupted.
+    if not (ENVIRONMENT / "bin" / "pip").exists():
         make_environment()
     if missing := missing_libraries():
         apt_install(missing, "shared libraries are missing")
@@ -91,7 +93,11 @@ def main() -> None:
     say("the SDK of this checkout")
     run(uv, "pip", "install", "--quiet", "--python", str(PYTHON), "--no-deps", "--editable", str(SDK))
     say("trying the packages with system dependencies")
-    run(str(PYTHON), "-c", "import cv2, torch, torchvision")
+    for module in TRIED:
+        tried = subprocess.run([str(PYTHON), "-c", f"import {module}"], capture_output=True, text=True, check=False)
+        if tried.returncode != 0:
+            last = (tried.stderr.strip().splitlines() or ["no reason given"])[-1]
+            sys.exit(f"install: {module} cannot be imported: {last}; a missing .so file is a missing system package")
     STAMP.write_text(wanted)
     say(f"done in {time.monotonic() - began:.0f} s")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ctypes
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ STEADY_AFTER_S: Final = 60.0
 LOG_BYTES_MAX: Final = 64 * 1024 * 1024
 PR_SET_PDEATHSIG: Final = 1
 
+logger: Final = logging.getLogger(__name__)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -160,6 +162,7 @@ class Keeper:
             running.back_off_s = BACK_OFF_FIRST_S
         running.restarts += 1
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        logger.warning("%s ended with %s; start %d follows", running.service.name, how, running.restarts + 1)
         self._delay(running, f"ended with {how}; see {self._log_path(running.service.name)}")
 
     def _delay(self, running: Running, reason: str) -> None:
@@ -173,11 +176,14 @@ class Keeper:
             if process is not None and process.poll() is None:
                 running.state = "stopping"
                 self._write_state()
+                began = time.monotonic()
                 process.send_signal(running.service.stop_signal)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     await asyncio.to_thread(process.wait, running.service.stop_timeout_s)
                 kill_group(process.pid)
-                await asyncio.to_thread(process.wait)
+                code = await asyncio.to_thread(process.wait)
+                name = running.service.name
+                logger.info("%s ended with %d, %.1f s after it was asked to", name, code, time.monotonic() - began)
             if running.service.name == "launcher":
                 # Also when it is dead at this moment: its runs outlive it on purpose.
                 await asyncio.to_thread(stop_runs, self.settings.data_dir)
@@ -226,6 +232,9 @@ def read_state(settings: Settings) -> dict[str, Any] | None:
 
 async def keep(settings: Settings, services: tuple[Service, ...] = SERVICES) -> None:
     """Run the keeper until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    # A broker that starts refuses connections; the state says so already.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     keeper = Keeper(settings, services)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -40,6 +40,10 @@ def command(settings: Settings) -> list[str]:
         f"-master.port={ports['s3-master']}",
         f"-volume.port={ports['s3-volume']}",
         "-volume.max=0",
+        # One master has nobody to wait for: the default makes every start but the first 10 s longer.
+        "-master.electionTimeout=1s",
+        # Ten seconds by default, for traffic of a cluster to go elsewhere.
+        "-volume.preStopSeconds=0",
         "-master.volumeSizeLimitMB=1024",
         "-filer",
         f"-filer.port={ports['s3-filer']}",

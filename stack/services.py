@@ -71,7 +71,16 @@ SERVICES: Final = (
         # Fast shutdown: SIGTERM would wait until every client has left.
         stop_signal=signal.SIGINT,
     ),
-    Service("s3", s3.command, (), ("s3", "s3-master", "s3-volume", "s3-filer"), s3.ready, s3.prepare),
+    Service(
+        "s3",
+        s3.command,
+        listeners=("s3", "s3-master", "s3-volume", "s3-filer"),
+        ready=s3.ready,
+        prepare=s3.prepare,
+        # Asked to end, its filer waits 15 s for streams that its own S3 gateway keeps open. What an answer promised is
+        # written by then (a test looks), so it is not worth the wait.
+        stop_timeout_s=3.0,
+    ),
     Service("mlflow", mlflow.command, ("postgres", "s3"), ("mlflow",), mlflow.ready, environment=mlflow.environment),
     Service("migrate", _module("projections", "migrate"), ("kafka", "postgres"), one_shot=True),
     Service("api", _module("api"), ("migrate", *STORES), ("api",), _api_lives),
