@@ -19,6 +19,8 @@ from producers.job_state import load_jobs
 SUBSCRIBERS_MAX: Final = 5_000
 STATUS_POLL_S: Final = 0.05
 STATUS_WAIT_MAX_S: Final = 15.0
+STATUS_SETTLES_S: Final = 2.0
+"""How long after an event the read models are asked whether the job's status changed."""
 logger = logging.getLogger(__name__)
 
 
@@ -31,6 +33,7 @@ class Hub:
         self._of_all: set[Subscriber] = set()
         self._shown: dict[int, tuple[str, str]] = {}
         self._watched: dict[int, asyncio.Task[None]] = {}
+        self._woken_at: dict[int, float] = {}
 
     @property
     def subscribers(self) -> int:
@@ -58,19 +61,27 @@ class Hub:
     def publish(self, update: Update) -> None:
         for subscriber in self._subscribers(update.job_id):
             subscriber.offer(update)
-        if update.may_change_status and update.job_id not in self._watched:
-            task = asyncio.create_task(self._watch_status(update.job_id), name=f"status of job {update.job_id}")
-            self._watched[update.job_id] = task
-            task.add_done_callback(lambda _: self._watched.pop(update.job_id, None))
+        if update.may_change_status:
+            # Also while it is watched: what woke us last may be in no read model yet when the task looks.
+            self._woken_at[update.job_id] = asyncio.get_running_loop().time()
+            watching = self._watched.get(update.job_id)
+            if watching is None or watching.done():
+                task = asyncio.create_task(self._watch_status(update.job_id), name=f"status of job {update.job_id}")
+                self._watched[update.job_id] = task
+                task.add_done_callback(lambda ended: self._forget_watched(update.job_id, ended))
+
+    def _forget_watched(self, job_id: int, ended: asyncio.Task[None]) -> None:
+        if self._watched.get(job_id) is ended:
+            del self._watched[job_id], self._woken_at[job_id]
 
     def _subscribers(self, job_id: int) -> Iterable[Subscriber]:
         return [*self._of_all, *self._of_job.get(job_id, ())]
 
     async def _watch_status(self, job_id: int) -> None:
         """Show the job's status when it changed; an end is shown when all of the run can be read, as GET does."""
-        deadline = asyncio.get_running_loop().time() + STATUS_WAIT_MAX_S
+        loop = asyncio.get_running_loop()
         try:
-            while asyncio.get_running_loop().time() < deadline:
+            while loop.time() < self._woken_at[job_id] + STATUS_WAIT_MAX_S:
                 async with transaction(self._pool, readonly=True, snapshot=True) as tx:
                     jobs = await load_jobs(tx, [job_id])
                     visible = (await visible_states(tx, list(jobs.values()), datetime.now(UTC))).get(job_id)
@@ -91,7 +102,7 @@ class Hub:
                         self._shown.pop(job_id, None)  # nobody asks for this job alone: do not keep it for ever
                     return
                 # The read models may not have the event yet that woke us; a running job is looked at a few times.
-                if not job.ended and asyncio.get_running_loop().time() > deadline - STATUS_WAIT_MAX_S + 1.0:
+                if not job.ended and loop.time() > self._woken_at[job_id] + STATUS_SETTLES_S:
                     return
                 await asyncio.sleep(STATUS_POLL_S)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
