@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,13 +58,18 @@ class Broker:
         os.kill(self._pid(), signal.SIGCONT)
 
 
+def open_to_others(folder: Path) -> Path:
+    folder.chmod(0o755)
+    return folder
+
+
 @pytest_asyncio.fixture
-async def outage(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> AsyncIterator[tuple[Chaos, Broker]]:
-    folder = tmp_path_factory.mktemp("stack")
-    for part in (folder, *folder.parents):
-        if part.owner() == "root" and part != Path("/"):
-            part.chmod(part.stat().st_mode | 0o011)
-    with own_stack(folder, list(STORES)) as settings:
+async def outage(tmp_path: Path) -> AsyncIterator[tuple[Chaos, Broker]]:
+    # Not below pytest's own folder, which every session closes to other users: Postgres is one when we are root.
+    with (
+        tempfile.TemporaryDirectory(prefix="epochlog-outage-", dir="/var/tmp") as folder,
+        own_stack(open_to_others(Path(folder)), list(STORES)) as settings,
+    ):
         services = Services(
             kafka_bootstrap_servers=settings.kafka_bootstrap_servers,
             database_url=settings.database_url,
