@@ -9,6 +9,7 @@ from typing import Any, Final
 from events.envelope import Event
 from events.job import EXIT, REPORT, Checkpoint, Job, Session, Stop
 from events.lifecycle import ACTIVE, JobState, may_become
+from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.jobs import (
     JobCompleted,
@@ -182,6 +183,11 @@ def _checkpoint_saved(job: Job, event: Event[Fact], data: CheckpointSaved) -> Ch
     return changes
 
 
+def _artifact_saved(job: Job, event: Event[Fact], data: ArtifactSaved) -> Changes:
+    # A sign of life, and part of the audit trail; the file itself is the business of a read model of its own.
+    return {}
+
+
 def _stop_requested(job: Job, event: Event[Fact], data: StopRequested) -> Changes:
     if job.ended:
         return f"the job is {job.state} already"
@@ -330,6 +336,7 @@ _HANDLERS: Final[Mapping[type[Fact], Callable[[Job, Event[Fact], Any], Changes]]
     JobStarted: _started,
     ProgressReported: _progressed,
     CheckpointSaved: _checkpoint_saved,
+    ArtifactSaved: _artifact_saved,
     StopRequested: _stop_requested,
     StopSignalled: _stop_signalled,
     JobCompleted: _completed,

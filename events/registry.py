@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
 from events.types.jobs import (
@@ -59,6 +60,7 @@ EVENT_TYPES: Final = (
     EventType("training.job.started", 1, JobStarted, (JOBS,), "the trainer runs"),
     EventType("training.progress.reported", 1, ProgressReported, (JOBS,), "the trainer is in this epoch"),
     EventType("training.checkpoint.saved", 1, CheckpointSaved, (JOBS,), "a checkpoint lies in the store"),
+    EventType("training.artifact.saved", 1, ArtifactSaved, (JOBS,), "a plot or another file lies in the store"),
     EventType("training.stop.requested", 1, StopRequested, (JOBS,), "somebody asked the run to stop"),
     EventType("training.stop.signalled", 1, StopSignalled, (JOBS,), "the launcher told the run to stop"),
     EventType("training.job.completed", 1, JobCompleted, (JOBS,), "the trainer finished"),

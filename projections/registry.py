@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from events.registry import EVENT_TYPES
+from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
 from events.types.logs import LogWritten
@@ -16,7 +17,7 @@ from events.types.models import ModelRegistered
 from events.types.sessions import EventsDropped, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact
-from projections.core import checkpoints, datasets, jobs, logs, metrics, models, system
+from projections.core import artifacts, checkpoints, datasets, jobs, logs, metrics, models, system
 from projections.mlflow_mirror import mirror
 from training_sdk.wire import DATASETS, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
@@ -48,6 +49,7 @@ class Projection:
 PROJECTIONS: Final = (
     Projection("jobs", CORE, JOBS, 1, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
     Projection("checkpoints", CORE, JOBS, 1, checkpoints.TABLES, {CheckpointSaved: checkpoints.record}),
+    Projection("artifacts", CORE, JOBS, 1, artifacts.TABLES, {ArtifactSaved: artifacts.record}),
     Projection(
         "metrics",
         CORE,

@@ -56,7 +56,7 @@ async def given(pool: Pool, events: Sequence[Event[Fact]]) -> None:
 
 TABLES = (
     *("training_jobs", "job_events", "training_checkpoints", "training_metrics", "metric_attempts", "training_logs"),
-    *("system_samples", "heartbeats", "datasets", "models"),
+    *("training_artifacts", "system_samples", "heartbeats", "datasets", "models"),
 )
 
 

@@ -20,7 +20,7 @@ from producers.queries import load_queries
 from training_sdk.wire import JOBS, LOGS, METRICS
 
 FINISHING_MAX_S: Final = 10.0
-READ_MODELS_OF: Final = {JOBS: ("jobs", "checkpoints"), METRICS: ("metrics",), LOGS: ("logs",)}
+READ_MODELS_OF: Final = {JOBS: ("jobs", "checkpoints", "artifacts"), METRICS: ("metrics",), LOGS: ("logs",)}
 """What a reader of a run looks at; samples of the machine are no part of its result."""
 
 SDK_SENDER: Final = "sdk"

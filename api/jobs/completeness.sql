@@ -5,6 +5,8 @@ UNION ALL
 SELECT 'checkpoints', job_id, session, high, gaps FROM checkpoints_session_marks
 WHERE job_id = ANY(:job_ids::bigint[])
 UNION ALL
+SELECT 'artifacts', job_id, session, high, gaps FROM artifacts_session_marks WHERE job_id = ANY(:job_ids::bigint[])
+UNION ALL
 SELECT 'metrics', job_id, session, high, gaps FROM metrics_session_marks WHERE job_id = ANY(:job_ids::bigint[])
 UNION ALL
 SELECT 'logs', job_id, session, high, gaps FROM logs_session_marks WHERE job_id = ANY(:job_ids::bigint[]);
@@ -16,13 +18,16 @@ FROM write.outbox
 LEFT JOIN jobs_session_marks AS jobs ON jobs.session = outbox.session AND jobs.topic = outbox.topic
 LEFT JOIN checkpoints_session_marks AS checkpoints
     ON checkpoints.session = outbox.session AND checkpoints.topic = outbox.topic
+LEFT JOIN artifacts_session_marks AS artifacts
+    ON artifacts.session = outbox.session AND artifacts.topic = outbox.topic
 LEFT JOIN metrics_session_marks AS metrics ON metrics.session = outbox.session AND metrics.topic = outbox.topic
 LEFT JOIN logs_session_marks AS logs ON logs.session = outbox.session AND logs.topic = outbox.topic
 WHERE outbox.job_id = ANY(:job_ids::bigint[])
   AND (
       outbox.seq IS NULL
       OR outbox.seq > CASE outbox.topic
-          WHEN 'training.jobs' THEN LEAST(COALESCE(jobs.high, 0), COALESCE(checkpoints.high, 0))
+          WHEN 'training.jobs' THEN
+              LEAST(COALESCE(jobs.high, 0), COALESCE(checkpoints.high, 0), COALESCE(artifacts.high, 0))
           WHEN 'training.metrics' THEN COALESCE(metrics.high, 0)
           WHEN 'training.logs' THEN COALESCE(logs.high, 0)
           ELSE outbox.seq

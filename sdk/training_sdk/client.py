@@ -9,7 +9,9 @@ import os
 import socket
 import sys
 import threading
+import time as clock
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,8 +25,9 @@ from training_sdk.opening import choose_transport, configured_epochs, create_ses
 from training_sdk.settings import RunSettings, SettingsError, load_config
 from training_sdk.stop import StopRequest
 from training_sdk.storage.datasets import download_dataset
+from training_sdk.storage.kinds import Place, artifact_upload, checkpoint_upload
 from training_sdk.storage.s3 import open_store
-from training_sdk.storage.uploads import UploadQueue
+from training_sdk.storage.uploads import Upload, UploadQueue
 
 CLOSE_TIMEOUT_S: Final = 10.0
 
@@ -272,30 +275,40 @@ class TrainerSDK:
         Copies the file now, because training writes into it again; everything else happens in a thread. What does
         not get through waits in the spool for ``training_sdk sync``.
         """
-        try:
-            self.start()
-            uploads, settings = self._uploads, self.settings
-            if uploads is None or settings.job_id is None or not self._reporting:
-                return str(local_path)
-            if not settings.s3_endpoint:
-                self._complain(f"upload_checkpoint: S3_ENDPOINT is not set; {local_path} stays where it is")
-                return str(local_path)
-            uri = uploads.add(
-                Path(local_path),
-                bucket=settings.checkpoints_bucket,
-                job_id=settings.job_id,
-                attempt=settings.attempt,
+        uri = self._upload(
+            "upload_checkpoint",
+            local_path,
+            lambda source, place: checkpoint_upload(
+                source,
+                place,
                 is_best=bool(is_best),
                 epoch=encoding.count(epoch),
                 metrics=encoding.metric_map(metrics, self._complain) or {},
-            )
-        except Exception as error:
-            self._complain(f"upload_checkpoint: {local_path!r}: {error}")
+            ),
+        )
+        if uri is None:
             return str(local_path)
         if is_best:
             self._best_uri = uri
         self._last_uri = f"{uri.rpartition('/')[0]}/last{Path(uri).suffix}"
         return uri
+
+    def upload_artifact(
+        self, local_path: str, kind: str = "file", name: str | None = None, epoch: int | None = None
+    ) -> str:
+        """Queue any other file of this run (a folder travels as one tar); the URI under which it will be found.
+
+        ``kind`` is plot, prediction, model or file. Copied now and kept like a checkpoint: what does not get through
+        waits in the spool.
+        """
+        uri = self._upload(
+            "upload_artifact",
+            local_path,
+            lambda source, place: artifact_upload(
+                source, place, kind=self._known_kind(kind), name=name, epoch=encoding.count(epoch)
+            ),
+        )
+        return str(local_path) if uri is None else uri
 
     def download_dataset(self, dataset_id: int | None = None, task_type: str | None = None) -> str:
         """Fetch the data set (DICE format) and return the local folder. Waits. Raises DatasetNotFound."""
@@ -355,14 +368,38 @@ class TrainerSDK:
         elif self._state in ("closed", "child"):
             self._warn("this process reports nothing: the SDK is closed" if self._state == "closed" else _CHILD)
 
+    def _upload(self, method: str, local_path: str, describe: Callable[[Path, Place], Upload]) -> str | None:
+        """Copy and queue a file; its URI, None where it stays where it is."""
+        try:
+            self.start()
+            uploads, settings = self._uploads, self.settings
+            if uploads is None or settings.job_id is None or not self._reporting:
+                return None
+            if not settings.s3_endpoint:
+                self._complain(f"{method}: S3_ENDPOINT is not set; {local_path} stays where it is")
+                return None
+            source = Path(local_path)
+            place = Place(settings.checkpoints_bucket, settings.job_id, settings.attempt, clock.time())
+            return uploads.add(source, describe(source, place))
+        except Exception as error:
+            self._complain(f"{method}: {local_path!r:.200}: {error}")
+            return None
+
+    def _known_kind(self, kind: str) -> str:
+        if kind in wire.ARTIFACT_KINDS:
+            return kind
+        known = ", ".join(wire.ARTIFACT_KINDS)
+        self._complain(f"upload_artifact: kind {kind!r:.60} is not one of {known}; file is taken")
+        return "file"
+
     def _event(self, name: str, data: dict[str, Any], *, after_uploads: bool = False) -> None:
         given = {key: value for key, value in data.items() if value is not None}
         self._post(encoding.event_call(wire.JOBS, name, given, after_uploads=after_uploads), LIFECYCLE)
 
-    def _announce(self, data: dict[str, Any], number: int) -> None:
+    def _announce(self, event: str, data: dict[str, Any], number: int) -> None:
         given = {key: value for key, value in data.items() if value is not None}
         if self._session is not None:
-            self._session.post(encoding.event_call(wire.JOBS, wire.CHECKPOINT_SAVED, given, upload=number), LIFECYCLE)
+            self._session.post(encoding.event_call(wire.JOBS, event, given, upload=number), LIFECYCLE)
 
     def _open(self) -> str:
         settings = self.settings

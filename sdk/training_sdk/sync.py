@@ -164,10 +164,10 @@ async def _finish(
 
 
 def _finish_uploads(session: Session, settings: RunSettings) -> str | None:
-    def announce(data: dict[str, Any], number: int) -> None:
+    def announce(event: str, data: dict[str, Any], number: int) -> None:
         given = {key: value for key, value in data.items() if value is not None}
         now = utc_text(clock.time())
-        session.pump([Draft(wire.JOBS, wire.CHECKPOINT_SAVED, now, orjson.dumps(given), upload=number)])
+        session.pump([Draft(wire.JOBS, event, now, orjson.dumps(given), upload=number)])
 
     uploads = UploadQueue(session.folder, lambda: open_store(settings), announce, session.spool.state.announced)
     failures = 0
@@ -177,7 +177,7 @@ def _finish_uploads(session: Session, settings: RunSettings) -> str | None:
         except STORE_ERRORS as error:
             failures += 1
             if failures >= UPLOAD_TRIES:
-                return f"{uploads.pending} checkpoint(s) cannot be uploaded: {error}"
+                return f"{uploads.pending} file(s) cannot be uploaded: {error}"
             clock.sleep(backoff_s(failures))
     return None
 

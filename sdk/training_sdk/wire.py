@@ -34,6 +34,7 @@ EVENTS_DROPPED: Final = "training.events.dropped.v1"
 JOB_STARTED: Final = "training.job.started.v1"
 PROGRESS_REPORTED: Final = "training.progress.reported.v1"
 CHECKPOINT_SAVED: Final = "training.checkpoint.saved.v1"
+ARTIFACT_SAVED: Final = "training.artifact.saved.v1"
 JOB_COMPLETED: Final = "training.job.completed.v1"
 JOB_FAILED: Final = "training.job.failed.v1"
 JOB_STOPPED: Final = "training.job.stopped.v1"
@@ -46,6 +47,7 @@ SYSTEM_SAMPLED: Final = "training.system.sampled.v1"
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 LOG_SOURCES: Final = ("trainer", "sdk", "system")
 PHASES: Final = ("train", "val", "test")
+ARTIFACT_KINDS: Final = ("plot", "prediction", "model", "file")
 ERROR_CODES: Final = (
     "OOM",
     "DATASET_NOT_FOUND",

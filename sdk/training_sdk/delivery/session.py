@@ -33,6 +33,7 @@ DURABLE: Final = frozenset(
         wire.SESSION_CLOSED,
         wire.JOB_STARTED,
         wire.CHECKPOINT_SAVED,
+        wire.ARTIFACT_SAVED,
         wire.JOB_COMPLETED,
         wire.JOB_FAILED,
         wire.JOB_STOPPED,

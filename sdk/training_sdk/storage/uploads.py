@@ -1,4 +1,4 @@
-"""Checkpoints on their way up. A pending upload is two files in the spool: the copy, and what is to be done with it.
+"""Files on their way up. A pending upload is two files in the spool: the copy, and what is to be done with it.
 
 Steps, each repeatable: the object under its own checksum (immutable), a check of its size, the announcement, a copy
 inside the store to the names that people know. A reader who trusts the announcement finds the object whole.
@@ -14,7 +14,6 @@ import os
 import shutil
 import tarfile
 import threading
-import time as clock
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,29 +39,24 @@ logger = logging.getLogger("training_sdk")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """``names``: aliases below checkpoints/<job>/, the first is the one that is announced."""
+    """What is to become of a file. Its object's key is ``prefix``, the file's sha256, ``ending``.
 
-    number: int
+    ``aliases``: keys that show the newest such file, too. ``event`` and ``data`` announce it; the data's object_uri,
+    file_size_bytes and sha256 are added when they are known.
+    """
+
     bucket: str
-    job_id: int
+    prefix: str
+    ending: str
+    aliases: list[str]
     attempt: int
-    names: list[str]
-    suffix: str
-    is_best: bool
-    epoch: int | None
-    metrics: dict[str, Any]
+    content_type: str
+    event: str
+    data: dict[str, Any]
     saved_at: float
-    resumable: bool | None = None
 
-
-def alias_names(file_name: str, suffix: str, is_best: bool) -> list[str]:
-    """Which names a checkpoint gets. A best one is last too: nothing newer exists when it is copied there."""
-    stem = file_name.partition(".")[0]
-    if is_best:
-        return [f"best{suffix}", f"last{suffix}"]
-    if stem.startswith("epoch_") and stem[6:].isdigit():
-        return [f"{stem}{suffix}", f"last{suffix}"]
-    return [f"last{suffix}"]
+    def key(self, digest: str) -> str:
+        return f"{self.prefix}{digest}{self.ending}"
 
 
 class UploadQueue:
@@ -72,10 +66,10 @@ class UploadQueue:
         self,
         folder: Path,
         open_store: Callable[[], Minio],
-        announce: Callable[[dict[str, Any], int], None],
+        announce: Callable[[str, dict[str, Any], int], None],
         announced: int = 0,
     ) -> None:
-        """``announce(data, number)`` puts checkpoint.saved into the log; numbers up to ``announced`` are there."""
+        """``announce(event, data, number)`` puts an event into the log; numbers up to ``announced`` are there."""
         self._folder = folder / "uploads"
         self._open_store = open_store
         self._announce = announce
@@ -94,24 +88,13 @@ class UploadQueue:
         """Uploads that are not finished."""
         return len(self._numbers)
 
-    def add(
-        self,
-        source: Path,
-        *,
-        bucket: str,
-        job_id: int,
-        attempt: int,
-        is_best: bool,
-        epoch: int | None,
-        metrics: dict[str, Any],
-    ) -> str:
-        """Copy ``source`` (a file, or a folder as one tar) and queue it; the alias URI. Raises OSError.
+    def add(self, source: Path, upload: Upload) -> str:
+        """Copy ``source`` (a file, or a folder as one tar) and queue it; the URI that will show it. Raises OSError.
 
-        The copy is made here and now, because training writes into the same file again.
+        The copy is made here and now, because training writes into the same file again. Where there is no alias, it is
+        read once more for the checksum that its address holds.
         """
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        suffix = ".tar" if source.is_dir() else ".pt"
-        names = alias_names(source.name, suffix, is_best)
         with self._lock:
             number, self._next = self._next, self._next + 1
         data = self._data(number)
@@ -121,18 +104,7 @@ class UploadQueue:
                     tar.add(source, arcname=source.name)
             else:
                 copy_file(source, data)
-            upload = Upload(
-                number=number,
-                bucket=bucket,
-                job_id=job_id,
-                attempt=attempt,
-                names=names,
-                suffix=suffix,
-                is_best=is_best,
-                epoch=epoch,
-                metrics=metrics,
-                saved_at=clock.time(),
-            )
+            key = upload.aliases[0] if upload.aliases else upload.key(sha256_of(data))
             draft = self._folder / f"{number:08d}.new"
             draft.write_bytes(orjson.dumps(asdict(upload)))
             draft.rename(self._folder / f"{number:08d}.json")
@@ -146,7 +118,7 @@ class UploadQueue:
                 self._thread = threading.Thread(target=self._run, name="training-sdk-uploads", daemon=True)
                 self._thread.start()
         self._wake.set()
-        return f"s3://{bucket}/checkpoints/{job_id}/{names[0]}"
+        return f"s3://{upload.bucket}/{key}"
 
     def stop(self, timeout_s: float) -> None:
         """Begin no further upload; wait for the one at work for at most ``timeout_s`` seconds."""
@@ -166,22 +138,30 @@ class UploadQueue:
         store = self._store
         digest = sha256_of(data)
         size = data.stat().st_size
-        key = f"checkpoints/{upload.job_id}/attempt-{upload.attempt}/{digest}{upload.suffix}"
+        key = upload.key(digest)
         if object_size(store, upload.bucket, key) != size:
             metadata: dict[str, str | list[str] | tuple[str]] = {
                 "sha256": digest,
                 "attempt": str(upload.attempt),
                 "saved-at": f"{upload.saved_at:.6f}",
             }
-            store.fput_object(upload.bucket, key, str(data), part_size=PART_BYTES, metadata=metadata)
+            store.fput_object(
+                upload.bucket,
+                key,
+                str(data),
+                content_type=upload.content_type,
+                part_size=PART_BYTES,
+                metadata=metadata,
+            )
         stored = object_size(store, upload.bucket, key)
         if stored != size:
             raise OSError(f"s3://{upload.bucket}/{key} has {stored} bytes after the upload, wanted {size}")
         if number > self._announced:
-            self._announce(announcement(upload, key, size, digest), number)
+            place = {"object_uri": f"s3://{upload.bucket}/{key}", "file_size_bytes": size, "sha256": digest}
+            self._announce(upload.event, {**upload.data, **place}, number)
             self._announced = number
-        for name in upload.names:
-            copy_alias(store, upload, key, f"checkpoints/{upload.job_id}/{name}")
+        for alias in upload.aliases:
+            copy_alias(store, upload, key, alias)
         description.unlink()
         data.unlink(missing_ok=True)
         with self._lock:
@@ -202,29 +182,15 @@ class UploadQueue:
                 failures += 1
                 self.last_error = str(error)
                 if failures == 1:
-                    logger.warning("training_sdk: a checkpoint waits in the spool, the store says: %s", error)
+                    logger.warning("training_sdk: a file waits in the spool, the store says: %s", error)
                 self._stopping.wait(backoff_s(failures))
 
     def _data(self, number: int) -> Path:
         return self._folder / f"{number:08d}.data"
 
 
-def announcement(upload: Upload, key: str, size: int, digest: str) -> dict[str, Any]:
-    """Data of checkpoint.saved."""
-    return {
-        "epoch": upload.epoch,
-        "checkpoint_path": f"s3://{upload.bucket}/checkpoints/{upload.job_id}/{upload.names[0]}",
-        "object_uri": f"s3://{upload.bucket}/{key}",
-        "is_best": upload.is_best,
-        "metrics": upload.metrics,
-        "file_size_bytes": size,
-        "sha256": digest,
-        "resumable": upload.resumable,
-    }
-
-
 def copy_alias(store: Minio, upload: Upload, key: str, alias: str) -> None:
-    """Let the alias show this checkpoint, unless it shows one of a later attempt or a later moment."""
+    """Let the alias show this file, unless it shows one of a later attempt or a later moment."""
     try:
         metadata = store.stat_object(upload.bucket, alias).metadata or {}
         shown = (int(metadata.get("x-amz-meta-attempt", 0)), float(metadata.get("x-amz-meta-saved-at", 0)))

@@ -6,6 +6,7 @@ import math
 from datetime import timedelta
 
 from events.envelope import Event
+from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
 from events.types.models import ModelRegistered
@@ -52,6 +53,16 @@ async def test_checkpoints(pool: Pool) -> None:
     await given(pool, run_of(job_created(), best))
     (row,) = (await all_rows(pool))["training_checkpoints"]
     assert (row["job_id"], row["epoch"], row["is_best"], row["metrics"]) == (25, 5, True, {"mAP50": "NaN"})
+
+
+async def test_artifacts(pool: Pool) -> None:
+    saved = ArtifactSaved(name="a.png", kind="plot", object_uri="s3://c/a", file_size_bytes=3, sha256="00", epoch=2)
+    await given(pool, run_of(job_created(), saved))
+    rows = await all_rows(pool)
+    (row,) = rows["training_artifacts"]
+    assert (row["job_id"], row["attempt"], row["name"], row["kind"], row["epoch"]) == (25, 1, "a.png", "plot", 2)
+    assert row["log_offset"] == 1 and row["saved_at"] == NOON + timedelta(seconds=2)
+    assert rows["job_events"][1]["ignored_reason"] is None
 
 
 async def test_metrics_keep_gaps_and_non_finite_values(pool: Pool) -> None:

@@ -32,6 +32,16 @@ def killed_with_checkpoint(folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def killed_with_artifacts(folder: str) -> None:
+    """Queue three artifacts out of the same file, and die the moment the last call has returned."""
+    sdk = TrainerSDK.from_env()
+    path = Path(folder) / "plot.png"
+    for number in range(3):
+        path.write_text(str(number))
+        sdk.upload_artifact(str(path), "plot", epoch=number)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def left_to_exit(calls: str) -> None:
     """Report and leave without close()."""
     sdk = TrainerSDK.from_env()

@@ -16,6 +16,7 @@ from tests.services import World, free_port
 from tests.waiting import eventually
 from training_sdk import DatasetNotFound, RunSettings, TrainerSDK, wire
 from training_sdk.storage.datasets import download_dataset
+from training_sdk.storage.kinds import Place, checkpoint_upload
 from training_sdk.storage.uploads import UploadQueue
 from training_sdk.sync import sync
 from training_sdk.testing import RecordingTransport
@@ -124,7 +125,7 @@ async def test_a_checkpoint_that_waits_outlives_kill_9_and_is_announced_once(wor
     transport = RecordingTransport()
     down = settings_of(world, S3_ENDPOINT=nowhere)
     report = await asyncio.to_thread(sync, world.folder / "spool", "supervisor", settings=down, transport=transport)
-    assert "1 checkpoint(s) cannot be uploaded" in next(iter(report.left.values()))
+    assert "1 file(s) cannot be uploaded" in next(iter(report.left.values()))
     assert transport.data(wire.JOB_COMPLETED) != [] and transport.data(wire.SESSION_CLOSED) == []
     report = await asyncio.to_thread(
         sync, world.folder / "spool", "supervisor", settings=settings_of(world), transport=transport
@@ -133,6 +134,61 @@ async def test_a_checkpoint_that_waits_outlives_kill_9_and_is_announced_once(wor
     saved = transport.data(wire.CHECKPOINT_SAVED)
     assert len(saved) == 1 and read(world, saved[0]["checkpoint_path"]) == b"first" * 1000
     assert transport.data(wire.SESSION_CLOSED)[0]["closed_by"] == "supervisor"
+
+
+async def test_an_artifact_is_announced_with_its_immutable_object(world: World, tmp_path: Path) -> None:
+    transport = RecordingTransport()
+    plot, folder = tmp_path / "confusion matrix.png", tmp_path / "samples"
+    folder.mkdir()
+    (folder / "0.txt").write_bytes(b"zero")
+    plot.write_bytes(b"first")
+    sdk = TrainerSDK(settings_of(world, TRAINING_ATTEMPT="2"), transport=transport)
+    uri = sdk.upload_artifact(str(plot), "plot", epoch=3)
+    plot.write_bytes(b"second, of another size")
+    named = sdk.upload_artifact(str(plot), "plot", name="plots/../PR curve.svg")
+    of_folder = sdk.upload_artifact(str(folder), "prediction")
+    sdk.report_completed({})
+    assert await asyncio.to_thread(sdk.close)
+    saved = transport.data(wire.ARTIFACT_SAVED)
+    digest = hashlib.sha256(b"first").hexdigest()
+    assert uri == f"s3://{world.checkpoints_bucket}/artifacts/25/attempt-2/{digest}/confusion_matrix.png"
+    assert saved[0] == {
+        "name": "confusion matrix.png",
+        "kind": "plot",
+        "epoch": 3,
+        "object_uri": uri,
+        "content_type": "image/png",
+        "file_size_bytes": 5,
+        "sha256": digest,
+    }
+    assert [data["object_uri"] for data in saved] == [uri, named, of_folder]
+    assert (named.rpartition("/")[2], saved[1]["name"]) == ("PR_curve.svg", "plots/../PR curve.svg")
+    assert read(world, uri) == b"first" and read(world, named) == b"second, of another size"
+    assert saved[2]["name"] == "samples.tar" and saved[2]["content_type"] == "application/x-tar"
+    with tarfile.open(fileobj=io.BytesIO(read(world, of_folder))) as tar:
+        assert "samples/0.txt" in tar.getnames()
+    jobs = [event.type for event in transport.events if event.topic == wire.JOBS]
+    assert jobs[-2:] == [wire.JOB_COMPLETED, wire.SESSION_CLOSED]
+    stat = world.store().stat_object(world.checkpoints_bucket, uri.partition(f"{world.checkpoints_bucket}/")[2])
+    assert stat.content_type == "image/png"
+
+
+async def test_an_artifact_that_waits_outlives_kill_9_and_is_announced_once(world: World) -> None:
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    process = world.start(
+        *SCRIPTS, "killed_with_artifacts", str(world.folder), log="killed", JOB_ID="25", S3_ENDPOINT=nowhere
+    )
+    assert await asyncio.to_thread(process.wait, 60) == -signal.SIGKILL
+    transport = RecordingTransport()
+    down = settings_of(world, S3_ENDPOINT=nowhere)
+    report = await asyncio.to_thread(sync, world.folder / "spool", "supervisor", settings=down, transport=transport)
+    assert "3 file(s) cannot be uploaded" in next(iter(report.left.values()))
+    assert transport.data(wire.ARTIFACT_SAVED) == []
+    for _ in range(2):
+        await asyncio.to_thread(sync, world.folder / "spool", settings=settings_of(world), transport=transport)
+    saved = transport.data(wire.ARTIFACT_SAVED)
+    assert [read(world, data["object_uri"]) for data in saved] == [b"0", b"1", b"2"]
+    assert len(transport.data(wire.SESSION_CLOSED)) == 1
 
 
 async def test_an_alias_never_goes_back_to_an_older_attempt(world: World, tmp_path: Path) -> None:
@@ -157,8 +213,9 @@ async def test_an_upload_is_tried_again_until_the_store_answers(world: World, tm
             raise ConnectionRefusedError("nobody listens")
         return world.store()
 
-    uploads = UploadQueue(tmp_path, reached_at_last, lambda data, number: announced.append(data))
-    uploads.add(path, bucket=world.checkpoints_bucket, job_id=25, attempt=1, is_best=True, epoch=1, metrics={})
+    uploads = UploadQueue(tmp_path, reached_at_last, lambda event, data, number: announced.append(data))
+    place = Place(world.checkpoints_bucket, job_id=25, attempt=1, saved_at=1.5)
+    uploads.add(path, checkpoint_upload(path, place, is_best=True, epoch=1, metrics={}))
     assert uploads.pending == 1
     await eventually(lambda: uploads.pending == 0)
     assert len(announced) == 1 and len(tries) == 3 and uploads.last_error == "nobody listens"

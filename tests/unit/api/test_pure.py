@@ -65,6 +65,7 @@ LAST = {JOBS: 5, METRICS: 9, LOGS: 2}
 ALL = {
     ("jobs", SESSION): SessionMarks(5),
     ("checkpoints", SESSION): SessionMarks(5),
+    ("artifacts", SESSION): SessionMarks(5),
     ("metrics", SESSION): SessionMarks(9),
     ("logs", SESSION): SessionMarks(2),
 }
