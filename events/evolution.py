@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from events.envelope import Event
-from events.job import EXIT, REPORT, Checkpoint, Job, Session, Stop
+from events.job import EARLY_STOPPING, EXIT, REPORT, Checkpoint, Job, Session, Stop
 from events.lifecycle import ACTIVE, JobState, may_become
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
@@ -23,6 +23,7 @@ from events.types.jobs import (
     JobStopped,
     ProcessExited,
     ProgressReported,
+    StopDecided,
     StopRequested,
     StopSignalled,
     TrainingResults,
@@ -103,6 +104,7 @@ def _queued(job: Job, event: Event[Fact], data: JobQueued) -> Changes:
 
 
 _NEW_ATTEMPT: Final[Mapping[str, Any]] = {
+    "early_stopping": None,
     "completed_at": None,
     "end_appended_at": None,
     "ended_by": None,
@@ -195,6 +197,15 @@ def _stop_requested(job: Job, event: Event[Fact], data: StopRequested) -> Change
         return "a stop was requested already"
     stop = Stop(requested_by=data.requested_by, reason=data.reason, requested_at=event.time)
     return {"stop": stop, **({"state": JobState.STOPPING} if job.state in ACTIVE else {})}
+
+
+def _stop_decided(job: Job, event: Event[Fact], data: StopDecided) -> Changes:
+    if stale := _stale(job, event):
+        return stale
+    if job.state is JobState.PAUSED:
+        return "the job is paused: nothing runs that could stop"
+    changes = _stop_requested(job, event, StopRequested(requested_by=EARLY_STOPPING, reason=data.reason))
+    return changes if isinstance(changes, str) else {**changes, "early_stopping": data}
 
 
 def _stop_signalled(job: Job, event: Event[Fact], data: StopSignalled) -> Changes:
@@ -338,6 +349,7 @@ _HANDLERS: Final[Mapping[type[Fact], Callable[[Job, Event[Fact], Any], Changes]]
     CheckpointSaved: _checkpoint_saved,
     ArtifactSaved: _artifact_saved,
     StopRequested: _stop_requested,
+    StopDecided: _stop_decided,
     StopSignalled: _stop_signalled,
     JobCompleted: _completed,
     JobFailed: _failed,

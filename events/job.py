@@ -8,11 +8,13 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.lifecycle import TERMINAL, JobState
-from events.types.jobs import ProcessExited, TrainingResults
+from events.types.jobs import ProcessExited, StopDecided, TrainingResults
 from events.types.vocabulary import JsonObject
 
 REPORT: Final = "report"
 EXIT: Final = "exit"
+EARLY_STOPPING: Final = "early-stopping"
+"""Who asked, where a rule of early stopping decided."""
 
 
 class Session(BaseModel):
@@ -99,6 +101,8 @@ class Job(BaseModel):
     last_successful_epoch: int | None = None
     stopped_at_epoch: int | None = None
     stop: Stop | None = None
+    early_stopping: StopDecided | None = None
+    """The decision that asked for the stop, where it was one."""
     exit: ProcessExited | None = None
     sessions: dict[str, Session] = Field(default_factory=dict)
 

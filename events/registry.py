@@ -20,6 +20,7 @@ from events.types.jobs import (
     JobStopped,
     ProcessExited,
     ProgressReported,
+    StopDecided,
     StopRequested,
     StopSignalled,
 )
@@ -62,6 +63,7 @@ EVENT_TYPES: Final = (
     EventType("training.checkpoint.saved", 1, CheckpointSaved, (JOBS,), "a checkpoint lies in the store"),
     EventType("training.artifact.saved", 1, ArtifactSaved, (JOBS,), "a plot or another file lies in the store"),
     EventType("training.stop.requested", 1, StopRequested, (JOBS,), "somebody asked the run to stop"),
+    EventType("training.stop.decided", 1, StopDecided, (JOBS,), "a rule of early stopping ended the attempt"),
     EventType("training.stop.signalled", 1, StopSignalled, (JOBS,), "the launcher told the run to stop"),
     EventType("training.job.completed", 1, JobCompleted, (JOBS,), "the trainer finished"),
     EventType("training.job.failed", 1, JobFailed, (JOBS,), "the run failed"),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.jobs.completeness import Visible
 from events.job import Job
+from events.types.vocabulary import MetricValue
 
 
 def time_text(moment: datetime | None) -> str | None:
@@ -21,6 +22,19 @@ def time_text(moment: datetime | None) -> str | None:
 class Checkpoints(BaseModel):
     best: str | None = None
     last: str | None = None
+
+
+class EarlyStoppingAnswer(BaseModel):
+    """Why the server asked the run to stop. The values it rests on stand in the job's audit trail."""
+
+    rule: str = Field(description="patience, target or divergence")
+    metric: str
+    mode: str | None
+    epoch: int | None
+    value: MetricValue | None
+    best_epoch: int | None
+    best_value: MetricValue | None
+    reason: str
 
 
 class JobAnswer(BaseModel):
@@ -84,6 +98,7 @@ class JobAnswer(BaseModel):
     last_successful_epoch: int | None
     stopped_at_epoch: int | None
     stop_requested_at: str | None
+    early_stopping: EarlyStoppingAnswer | None = Field(description="the rule that ended the run; null where none did")
     exit_code: int | None
     exit_signal: str | None
     mlflow_run_id: str | None
@@ -91,6 +106,12 @@ class JobAnswer(BaseModel):
     created_at: str | None
     started_at: str | None
     completed_at: str | None
+
+
+def _early_stopping(job: Job) -> EarlyStoppingAnswer | None:
+    if job.early_stopping is None:
+        return None
+    return EarlyStoppingAnswer.model_validate(job.early_stopping.model_dump())
 
 
 def job_answer(job: Job, visible: Visible, mlflow: tuple[str, str] | None = None) -> JobAnswer:
@@ -126,6 +147,7 @@ def job_answer(job: Job, visible: Visible, mlflow: tuple[str, str] | None = None
         last_successful_epoch=job.last_successful_epoch,
         stopped_at_epoch=job.stopped_at_epoch if shown else None,
         stop_requested_at=time_text(job.stop.requested_at) if job.stop else None,
+        early_stopping=_early_stopping(job),
         exit_code=job.exit.exit_code if job.exit else None,
         exit_signal=job.exit.signal if job.exit else None,
         mlflow_run_id=mlflow[0] if mlflow else job.mlflow_run_id,

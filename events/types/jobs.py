@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.types.vocabulary import LOG_MESSAGE_LENGTH_MAX, Epoch, Fact, JsonObject, Metrics, Text
+from events.types.vocabulary import (
+    LOG_MESSAGE_LENGTH_MAX,
+    Epoch,
+    Fact,
+    JsonObject,
+    Metrics,
+    MetricValue,
+    Step,
+    Text,
+)
 
 
 class JobCreated(Fact):
@@ -38,6 +47,33 @@ class JobLaunched(Fact):
 class StopRequested(Fact):
     requested_by: Text
     reason: Text
+
+
+class StopEvidence(Fact):
+    """A value that a decision rests on, and where in the log it stands."""
+
+    epoch: Epoch | None = None
+    step: Step | None = None
+    value: MetricValue
+    topic: Text
+    partition: int = Field(ge=0)
+    offset: int = Field(ge=0)
+
+
+class StopDecided(Fact):
+    """A rule of early stopping ended the envelope's attempt: decided on the server, from its metrics alone."""
+
+    decision_id: Text = Field(description="one per job, attempt and rule, the same however often it is computed")
+    rule: Text = Field(description="patience, target or divergence")
+    metric: Text = Field(description="the series that was looked at, such as val/mAP50")
+    mode: Text | None = Field(default=None, description="max or min: what is better")
+    epoch: Epoch | None = Field(default=None, description="the epoch that decided it")
+    value: MetricValue | None = None
+    best_epoch: Epoch | None = None
+    best_value: MetricValue | None = None
+    reason: Text = Field(description="for people")
+    settings: JsonObject = Field(default_factory=dict, description="the rule's settings, defaults filled in")
+    evidence: list[StopEvidence] = Field(default_factory=list)
 
 
 class StopSignalled(Fact):

@@ -18,6 +18,7 @@ from events.types.jobs import (
     JobQueued,
     JobStopped,
     ProgressReported,
+    StopDecided,
     StopRequested,
     StopSignalled,
 )
@@ -36,6 +37,7 @@ from training_sdk.wire import JOBS
 
 LAUNCHED = JobLaunched(launcher="host/1", reason="attempt 1: a slot is free")
 STOP = StopRequested(requested_by="api", reason="the user asked to stop")
+DECIDED = StopDecided(decision_id="d", rule="patience", metric="val/mAP50", epoch=9, reason="no better for 5 epochs")
 
 
 def job_after(*facts: Fact, attempt: int = 1) -> Job:
@@ -107,6 +109,25 @@ def test_a_requested_stop_ends_in_stopped_also_when_the_process_had_to_be_killed
     assert evolve(asked, event(process_exited(signal="SIGKILL"), seq=9)).state is JobState.STOPPED
     assert evolve(asked, event(job_completed(), seq=9)).state is JobState.COMPLETED
     assert fold(asked, event(STOP, seq=9)).ignored == "a stop was requested already"
+
+
+def test_a_decision_of_early_stopping_is_a_request_to_stop_with_its_rule() -> None:
+    job = job_after(job_created(), LAUNCHED, job_started(), DECIDED)
+    assert job.state is JobState.STOPPING and job.early_stopping == DECIDED
+    assert job.stop is not None and (job.stop.requested_by, job.stop.reason) == ("early-stopping", DECIDED.reason)
+    stopped = evolve(job, event(JobStopped(stopped_at_epoch=9), seq=9))
+    assert stopped.state is JobState.STOPPED and stopped.early_stopping == DECIDED
+    assert fold(job, event(DECIDED, seq=9)).ignored == "a stop was requested already"
+    assert fold(stopped, event(DECIDED, seq=9)).ignored == "the job is stopped already"
+
+
+def test_a_decision_about_an_attempt_that_is_over_stops_no_other() -> None:
+    job = job_after(job_created(), LAUNCHED, job_started(), process_exited(signal="SIGKILL"))
+    again = evolve(job, event(job_started(pid=9), seq=1, attempt=2, session="b" * 32))
+    late = fold(again, event(DECIDED, seq=9))
+    assert late.job is again and late.ignored == "attempt 1 is over, attempt 2 counts"
+    user = evolve(again, event(STOP, seq=1, attempt=2, session="c" * 32))
+    assert fold(user, event(DECIDED, seq=2, attempt=2, session="c" * 32)).job.early_stopping is None
 
 
 def test_a_lost_run_heals() -> None:
