@@ -57,5 +57,7 @@ def cut(points: Points, tail: Tail) -> Iterator[tuple[Tail, Points]]:
 
 def finite_range(values: list[float]) -> tuple[float | None, float | None]:
     """Smallest and largest finite value, or None twice when there is none."""
+    if values and math.isfinite(sum(values)):
+        return min(values), max(values)  # with a NaN or an infinity among them the sum would not be finite
     finite = [value for value in values if math.isfinite(value)]
     return (min(finite), max(finite)) if finite else (None, None)
