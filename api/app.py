@@ -15,7 +15,7 @@ from api.catalogue import datasets, models
 from api.context import Context
 from api.errors import add_error_handlers
 from api.guards import RequestLimits
-from api.jobs import callbacks, ingest
+from api.jobs import callbacks, files, ingest
 from api.jobs import routes as jobs
 from api.live import socket
 from api.live.hub import Hub
@@ -24,6 +24,7 @@ from api.logs import routes as logs
 from api.metrics import routes as metrics
 from api.operations import documents, health, prometheus
 from api.settings import Settings
+from api.store import open_store
 from producers.database import open_pool
 from producers.kafka.publisher import KafkaPublisher
 from producers.relay import Relay
@@ -32,6 +33,7 @@ ROUTERS: Final = (
     jobs.router,
     callbacks.router,
     ingest.router,
+    files.router,
     metrics.router,
     logs.router,
     datasets.router,
@@ -56,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
         hub = Hub(pool)
         tail = LogTail(servers, prefix, hub)
         relay = Relay(pool, settings.database_url, relay_publisher)
-        app.state.context = Context(settings, pool, publisher, hub, tail)
+        app.state.context = Context(settings, pool, publisher, hub, tail, open_store(settings))
         tasks = [keep(tail.run(), "the live tail"), keep(relay.run(), "the relay")]
         try:
             yield

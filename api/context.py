@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends
+from minio import Minio
 from starlette.requests import HTTPConnection
 
 from api.live.hub import Hub
@@ -22,6 +23,7 @@ class Context:
     publisher: Publisher
     hub: Hub
     tail: LogTail
+    store: Minio
 
 
 def context_of(connection: HTTPConnection) -> Context:

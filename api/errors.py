@@ -27,6 +27,7 @@ _TITLES: Final = {
     409: "Conflict",
     413: "Request too large",
     415: "Unsupported content type",
+    416: "Range not satisfiable",
     422: "Invalid request",
     500: "Internal error",
     503: "Temporarily unavailable",

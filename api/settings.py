@@ -17,6 +17,7 @@ class Settings:
     s3_endpoint: str
     s3_access_key: str
     s3_secret_key: str
+    checkpoints_bucket: str
     log_level: str
     allowed_hosts: tuple[str, ...]
     """Host names under which the API may be called: without accounts, a page of another origin must not reach it."""
@@ -33,6 +34,7 @@ class Settings:
             s3_endpoint=environment.get("S3_ENDPOINT") or "http://127.0.0.1:9002",
             s3_access_key=environment.get("S3_ACCESS_KEY") or "minioadmin",
             s3_secret_key=environment.get("S3_SECRET_KEY") or "minioadmin",
+            checkpoints_bucket=environment.get("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").lower(),
             allowed_hosts=("localhost", "127.0.0.1", "[::1]", *(h.strip() for h in more_hosts.split(",") if h.strip())),
         )

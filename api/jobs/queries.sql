@@ -31,11 +31,28 @@ LIMIT 1000;
 SELECT job_id, run_id, experiment_id FROM mlflow_runs WHERE job_id = ANY(:job_ids::bigint[]);
 
 -- name: checkpoints
-SELECT attempt, epoch, checkpoint_path, object_uri, is_best, metrics, file_size_bytes, sha256, resumable, saved_at
+-- A job's events lie in one partition: the offset is unique among them.
+SELECT log_offset AS id, attempt, epoch, checkpoint_path, object_uri, is_best, metrics, file_size_bytes, sha256,
+    resumable, saved_at
 FROM training_checkpoints WHERE job_id = :job_id ORDER BY log_offset LIMIT :limit OFFSET :offset;
 
 -- name: count_checkpoints$
 SELECT count(*) FROM training_checkpoints WHERE job_id = :job_id;
+
+-- name: checkpoint^
+SELECT object_uri, checkpoint_path, sha256 FROM training_checkpoints WHERE job_id = :job_id AND log_offset = :id;
+
+-- name: artifacts
+SELECT log_offset AS id, attempt, name, kind, epoch, object_uri, content_type, file_size_bytes, sha256, saved_at
+FROM training_artifacts
+WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind)
+ORDER BY log_offset LIMIT :limit OFFSET :offset;
+
+-- name: count_artifacts$
+SELECT count(*) FROM training_artifacts WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind);
+
+-- name: artifact^
+SELECT object_uri, name, content_type, sha256 FROM training_artifacts WHERE job_id = :job_id AND log_offset = :id;
 
 -- name: job_events
 SELECT partition, log_offset, type, time, append_time, attempt, rank, session, seq, data, state, ignored_reason

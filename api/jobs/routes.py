@@ -1,4 +1,4 @@
-"""Create, list and look at training jobs; what they left: checkpoints and the audit trail."""
+"""Create, list and look at training jobs, and their audit trail."""
 
 from __future__ import annotations
 
@@ -94,34 +94,6 @@ def _fits(answer: JobAnswer, filters: dict[str, Any], search: str | None) -> boo
 async def get_job(job_id: JobId, api: Api) -> JobAnswer:
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         return await read_answer(tx, job_id)
-
-
-class CheckpointAnswer(BaseModel):
-    attempt: int
-    epoch: int | None
-    checkpoint_path: str
-    object_uri: str | None
-    is_best: bool
-    metrics: dict[str, Any] | None
-    file_size_bytes: int | None
-    sha256: str | None
-    resumable: bool | None
-    saved_at: str | None
-
-
-class CheckpointList(BaseModel):
-    checkpoints: list[CheckpointAnswer]
-    total: int
-
-
-@router.get("/{job_id}/checkpoints", summary="Checkpoints in the order of their announcement")
-async def get_checkpoints(job_id: JobId, api: Api, limit: Limit = 100, offset: Offset = 0) -> CheckpointList:
-    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
-        await read_job(tx, job_id)
-        rows = await queries.checkpoints(tx, job_id=job_id, limit=limit, offset=offset)
-        total = await queries.count_checkpoints(tx, job_id=job_id)
-    found = [CheckpointAnswer(**{**dict(row), "saved_at": time_text(row["saved_at"])}) for row in rows]
-    return CheckpointList(checkpoints=found, total=total)
 
 
 class EventAnswer(BaseModel):
