@@ -12,12 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from events.asyncapi import asyncapi_document, schema_of
+from events.asyncapi import SCHEMAS_FOLDER, asyncapi_document, schema_of
 from events.catalogue import catalogue
 from events.registry import EVENT_TYPES
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-SCHEMAS_FOLDER: Final = ROOT / "events" / "schemas"
 
 
 def _text(document: dict[str, Any]) -> str:

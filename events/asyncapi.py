@@ -10,6 +10,7 @@ from events.registry import EVENT_TYPES, EventType
 from events.topics import PARTITIONS, TOPICS, Topic
 
 EXAMPLES_FOLDER: Final = Path(__file__).parent / "examples"
+SCHEMAS_FOLDER: Final = Path(__file__).parent / "schemas"
 
 
 def example_of(event_type: EventType) -> dict[str, Any]:
@@ -19,7 +20,13 @@ def example_of(event_type: EventType) -> dict[str, Any]:
 
 
 def schema_of(event_type: EventType) -> dict[str, Any]:
-    """JSON Schema (2020-12) of the data as a reader sees it."""
+    """JSON Schema (2020-12) of the data. An older version's is the one that was written when it was the newest.
+
+    Raises FileNotFoundError when that file is gone.
+    """
+    if event_type.step is not None:
+        kept: dict[str, Any] = json.loads((SCHEMAS_FOLDER / f"{event_type.wire_name}.schema.json").read_text())
+        return kept
     schema = event_type.model.model_json_schema(mode="validation", ref_template="#/$defs/{model}")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

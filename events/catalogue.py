@@ -35,7 +35,8 @@ def _section(event_type: EventType) -> list[str]:
     required = set(schema.get("required", []))
     topics = ", ".join(f"`{name}`" for name in event_type.topics)
     lines = [f"### {event_type.wire_name}", "", f"{event_type.description[:1].upper()}{event_type.description[1:]}."]
-    lines += [f"Stands on {topics}.", ""]
+    newer = "" if event_type.step is None else f" Not written any more; read as version {event_type.version + 1}."
+    lines += [f"Stands on {topics}.{newer}", ""]
     properties: dict[str, Any] = schema.get("properties", {})
     if properties:
         lines += ["| field | type | required | meaning |", "|---|---|---|---|"]

@@ -10,7 +10,7 @@ import orjson
 from pydantic import ValidationError
 
 from events.envelope import Event, Record
-from events.registry import BY_WIRE_NAME, event_type_of
+from events.registry import BY_WIRE_NAME, EventType, event_type_of, following
 from events.types.vocabulary import Fact, utc_text
 from training_sdk import wire
 
@@ -50,7 +50,7 @@ def wire_name(data: Fact) -> str:
 
 
 def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
-    """The typed data of an event. Raises MalformedEvent."""
+    """The typed data of an event, of whatever version. Raises MalformedEvent."""
     event_type = BY_WIRE_NAME.get(type_name)
     if event_type is None:
         raise MalformedEvent(f"event type {type_name[:120]!r} is not known")
@@ -63,13 +63,21 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
     if b"\\u0000" in value:
         document = _without_nul(document)
     try:
-        return event_type.model.model_validate(document)
+        return event_type.model.model_validate(_newest(event_type, document))
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'data'}: {problem['msg']}"
             for problem in error.errors(include_url=False, include_input=False)[:5]
         )
         raise MalformedEvent(f"data of {type_name} is not valid: {problems}") from error
+
+
+def _newest(event_type: EventType, document: object) -> object:
+    """The document as the newest version of its type would have it; what is no object is refused by the model."""
+    while event_type.step is not None and isinstance(document, dict):
+        document = event_type.step(document)
+        event_type = following(event_type)
+    return document
 
 
 def _without_nul(document: object) -> object:

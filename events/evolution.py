@@ -174,6 +174,7 @@ def _checkpoint_saved(job: Job, event: Event[Fact], data: CheckpointSaved) -> Ch
         sha256=data.sha256,
         file_size_bytes=data.file_size_bytes,
         resumable=data.resumable,
+        step=data.step,
     )
     changes: dict[str, Any] = {}
     if data.is_best:

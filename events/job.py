@@ -39,6 +39,7 @@ class Checkpoint(BaseModel):
     sha256: str | None = None
     file_size_bytes: int | None = None
     resumable: bool | None = None
+    step: int | None = None
 
 
 class Stop(BaseModel):

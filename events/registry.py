@@ -1,10 +1,16 @@
-"""Every event type there is: stable name, version, model and the topics it may stand on."""
+"""Every event type there is: stable name, version, model and the topics it may stand on.
+
+Only the newest version has a model. An older one's row holds the step that leads to the next (events/upcasters.py):
+what was written by it is read through all steps up to the newest.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from events import upcasters
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
@@ -29,10 +35,13 @@ from events.types.metrics import MetricsReported
 from events.types.models import DeadLetterDiscarded, DeadLetterRedriven, ModelRegistered
 from events.types.sessions import EventsDropped, SessionClosed, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
-from events.types.vocabulary import Fact
+from events.types.vocabulary import Fact, JsonObject
 from training_sdk.wire import DATASETS, DEAD_LETTER, JOB_TOPICS, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
 EVERY_TOPIC: Final = (*JOB_TOPICS, DATASETS, MODELS, DEAD_LETTER)
+
+
+Upcast = Callable[[JsonObject], JsonObject]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +50,7 @@ class EventType:
 
     name: str
     version: int
-    model: type[Fact]
+    model_or_step: type[Fact] | Upcast
     topics: tuple[str, ...]
     description: str
 
@@ -49,9 +58,19 @@ class EventType:
     def wire_name(self) -> str:
         return f"{self.name}.v{self.version}"
 
+    @property
+    def step(self) -> Upcast | None:
+        """Makes data of this version data of the next; None for the newest."""
+        return None if isinstance(self.model_or_step, type) else self.model_or_step
+
+    @property
+    def model(self) -> type[Fact]:
+        """What its data are read as: the newest version's model."""
+        return self.model_or_step if isinstance(self.model_or_step, type) else following(self).model
+
 
 EVENT_TYPES: Final = (
-    # type                          version  model             topics         what happened
+    # type                          version  model, or step    topics         what happened
     EventType("training.session.opened", 1, SessionOpened, EVERY_TOPIC, "a sender began to write to this topic"),
     EventType("training.session.closed", 1, SessionClosed, (JOBS,), "a sender said its last word"),
     EventType("training.events.dropped", 1, EventsDropped, JOB_TOPICS, "a sender had to leave something out"),
@@ -60,7 +79,8 @@ EVENT_TYPES: Final = (
     EventType("training.job.launched", 1, JobLaunched, (JOBS,), "the launcher started an attempt"),
     EventType("training.job.started", 1, JobStarted, (JOBS,), "the trainer runs"),
     EventType("training.progress.reported", 1, ProgressReported, (JOBS,), "the trainer is in this epoch"),
-    EventType("training.checkpoint.saved", 1, CheckpointSaved, (JOBS,), "a checkpoint lies in the store"),
+    EventType("training.checkpoint.saved", 1, upcasters.checkpoint_saved_1_to_2, (JOBS,), "as version 2"),
+    EventType("training.checkpoint.saved", 2, CheckpointSaved, (JOBS,), "a checkpoint lies in the store"),
     EventType("training.artifact.saved", 1, ArtifactSaved, (JOBS,), "a plot or another file lies in the store"),
     EventType("training.stop.requested", 1, StopRequested, (JOBS,), "somebody asked the run to stop"),
     EventType("training.stop.decided", 1, StopDecided, (JOBS,), "a rule of early stopping ended the attempt"),
@@ -82,9 +102,16 @@ EVENT_TYPES: Final = (
 )
 
 BY_WIRE_NAME: Final = {event_type.wire_name: event_type for event_type in EVENT_TYPES}
-BY_MODEL: Final[dict[type[Fact], EventType]] = {event_type.model: event_type for event_type in EVENT_TYPES}
+BY_MODEL: Final[dict[type[Fact], EventType]] = {
+    event_type.model: event_type for event_type in EVENT_TYPES if event_type.step is None
+}
+
+
+def following(event_type: EventType) -> EventType:
+    """The next version of a type. Raises KeyError for the newest."""
+    return BY_WIRE_NAME[f"{event_type.name}.v{event_type.version + 1}"]
 
 
 def event_type_of(model: type[Fact]) -> EventType:
-    """The registered type of a model class. Raises KeyError for a class that is no event."""
+    """The newest version of the type that has this model class. Raises KeyError for a class that is no event."""
     return BY_MODEL[model]

@@ -10,6 +10,7 @@ CAUSES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
     ("OOM", ("OutOfMemoryError", "MemoryError"), ("out of memory", "cannot allocate memory")),
     ("DATASET_NOT_FOUND", ("DatasetNotFound",), ("dataset not found",)),
     ("INVALID_CONFIG", ("InvalidConfig", "SettingsError", "ValidationError", "InvalidDataset"), ()),
+    ("CHECKPOINT_NOT_USABLE", ("CheckpointNotUsable",), ()),
     ("CHECKPOINT_UPLOAD_FAILED", ("CheckpointUploadFailed",), ()),
     ("TIMEOUT", ("TimeoutError",), ()),
     ("USER_STOPPED", ("KeyboardInterrupt",), ()),

@@ -57,6 +57,7 @@ class CheckpointAnswer(BaseModel):
     file_size_bytes: int | None
     sha256: str | None
     resumable: bool | None
+    step: int | None
     saved_at: str | None
     content_url: str
 

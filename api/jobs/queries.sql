@@ -33,7 +33,7 @@ SELECT job_id, run_id, experiment_id FROM mlflow_runs WHERE job_id = ANY(:job_id
 -- name: checkpoints
 -- A job's events lie in one partition: the offset is unique among them.
 SELECT log_offset AS id, attempt, epoch, checkpoint_path, object_uri, is_best, metrics, file_size_bytes, sha256,
-    resumable, saved_at
+    resumable, step, saved_at
 FROM training_checkpoints WHERE job_id = :job_id ORDER BY log_offset LIMIT :limit OFFSET :offset;
 
 -- name: count_checkpoints$

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from events.types.vocabulary import Epoch, Fact, Metrics, Text
+from events.types.vocabulary import Epoch, Fact, Metrics, Step, Text
 
 
 class CheckpointSaved(Fact):
@@ -15,4 +15,5 @@ class CheckpointSaved(Fact):
     metrics: Metrics | None = None
     file_size_bytes: int | None = Field(default=None, ge=0)
     sha256: Text | None = None
-    resumable: bool | None = None
+    resumable: bool | None = Field(default=None, description="whether training can go on from it; unknown is no")
+    step: Step | None = Field(default=None, description="last step that was trained before it")

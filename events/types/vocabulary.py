@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final
@@ -70,22 +71,58 @@ class ErrorCode(StrEnum):
     DATASET_NOT_FOUND = "DATASET_NOT_FOUND"
     INVALID_CONFIG = "INVALID_CONFIG"
     CHECKPOINT_UPLOAD_FAILED = "CHECKPOINT_UPLOAD_FAILED"
+    CHECKPOINT_NOT_USABLE = "CHECKPOINT_NOT_USABLE"
+    STORAGE_LIMIT = "STORAGE_LIMIT"
     TIMEOUT = "TIMEOUT"
     USER_STOPPED = "USER_STOPPED"
     PROCESS_DIED = "PROCESS_DIED"
     UNKNOWN = "UNKNOWN"
 
 
-ERROR_ADVICE: Final[Mapping[str, str]] = {
-    ErrorCode.OOM: "Reduce the batch size or the image size.",
-    ErrorCode.DATASET_NOT_FOUND: "Check that the data set is registered and that its storage can be reached.",
-    ErrorCode.INVALID_CONFIG: "Correct the values that the message names and create the job again.",
-    ErrorCode.CHECKPOINT_UPLOAD_FAILED: "Check the checkpoint storage, then retry.",
-    ErrorCode.TIMEOUT: "Check whether the run is stuck, or raise the limit.",
-    ErrorCode.USER_STOPPED: "Nothing to do: somebody asked the run to stop.",
-    ErrorCode.PROCESS_DIED: "The trainer ended without a word; read the last log lines, then retry.",
-    ErrorCode.UNKNOWN: "Read the error message and the last log lines.",
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """``transient``: the same run may well succeed when it is tried again, so it is, by itself (trainers/launcher)."""
+
+    code: ErrorCode
+    transient: bool
+    advice: str
+
+
+ERROR_KINDS: Final[Mapping[str, ErrorKind]] = {
+    kind.code: kind
+    for kind in (
+        #         code                                transient  what to do
+        ErrorKind(ErrorCode.OOM, False, "Reduce the batch size or the image size."),
+        ErrorKind(
+            ErrorCode.DATASET_NOT_FOUND,
+            False,
+            "Check that the data set is registered and that its storage can be reached.",
+        ),
+        ErrorKind(
+            ErrorCode.INVALID_CONFIG, False, "Correct the values that the message names and create the job again."
+        ),
+        ErrorKind(ErrorCode.CHECKPOINT_UPLOAD_FAILED, True, "Check the checkpoint storage, then retry."),
+        ErrorKind(
+            ErrorCode.CHECKPOINT_NOT_USABLE,
+            False,
+            "The checkpoint to go on from is gone or is not what was uploaded: restore it, or create the job again.",
+        ),
+        ErrorKind(ErrorCode.TIMEOUT, False, "Check whether the run is stuck, or raise the limit."),
+        ErrorKind(ErrorCode.STORAGE_LIMIT, False, "Keep fewer checkpoints and files, or raise the limit, then retry."),
+        ErrorKind(ErrorCode.USER_STOPPED, False, "Nothing to do: somebody asked the run to stop."),
+        ErrorKind(
+            ErrorCode.PROCESS_DIED, True, "The trainer ended without a word; read the last log lines, then retry."
+        ),
+        ErrorKind(ErrorCode.UNKNOWN, False, "Read the error message and the last log lines."),
+    )
 }
+
+
+def is_transient(error_code: str | None) -> bool:
+    """Codes that we do not know are none of ours to try again."""
+    kind = ERROR_KINDS.get(error_code or "")
+    return kind is not None and kind.transient
+
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _NON_FINITE: Final[Mapping[str, float]] = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}

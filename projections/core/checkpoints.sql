@@ -12,6 +12,7 @@ CREATE TABLE training_checkpoints (
     file_size_bytes bigint,
     sha256 text,
     resumable boolean,
+    step bigint,
     saved_at timestamptz NOT NULL,
     PRIMARY KEY (partition, log_offset)
 );
@@ -20,8 +21,8 @@ CREATE INDEX training_checkpoints_job ON training_checkpoints (job_id, log_offse
 -- name: append*!
 INSERT INTO training_checkpoints (
     job_id, attempt, partition, log_offset, epoch, checkpoint_path, object_uri, is_best, metrics, file_size_bytes,
-    sha256, resumable, saved_at
+    sha256, resumable, step, saved_at
 ) VALUES (
     :job_id, :attempt, :partition, :log_offset, :epoch, :checkpoint_path, :object_uri, :is_best, :metrics,
-    :file_size_bytes, :sha256, :resumable, :saved_at
+    :file_size_bytes, :sha256, :resumable, :step, :saved_at
 );

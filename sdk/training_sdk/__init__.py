@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from training_sdk.client import TrainerSDK
     from training_sdk.settings import RunSettings, SettingsError
     from training_sdk.storage.datasets import DatasetNotFound
+    from training_sdk.storage.resume import CheckpointNotUsable
 
-__all__ = ["DatasetNotFound", "RunSettings", "SettingsError", "TrainerSDK"]
+__all__ = ["CheckpointNotUsable", "DatasetNotFound", "RunSettings", "SettingsError", "TrainerSDK"]
 
 _HOME = {
+    "CheckpointNotUsable": "training_sdk.storage.resume",
     "DatasetNotFound": "training_sdk.storage.datasets",
     "RunSettings": "training_sdk.settings",
     "SettingsError": "training_sdk.settings",

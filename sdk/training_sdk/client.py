@@ -26,6 +26,7 @@ from training_sdk.settings import RunSettings, SettingsError, load_config
 from training_sdk.stop import StopRequest
 from training_sdk.storage.datasets import download_dataset
 from training_sdk.storage.kinds import Place, artifact_upload, checkpoint_upload
+from training_sdk.storage.resume import fetch_resume_checkpoint
 from training_sdk.storage.s3 import open_store
 from training_sdk.storage.uploads import Upload, UploadQueue
 
@@ -269,9 +270,12 @@ class TrainerSDK:
         is_best: bool = False,
         epoch: int | None = None,
         metrics: dict[str, Any] | None = None,
+        step: int | None = None,
+        resumable: bool | None = None,
     ) -> str:
         """Queue a checkpoint (a folder travels as one tar); the URI under which it will be found.
 
+        ``step`` is the last step that was trained before it; ``resumable`` True: a later attempt may go on from it.
         Copies the file now, because training writes into it again; everything else happens in a thread. What does
         not get through waits in the spool for ``training_sdk sync``.
         """
@@ -284,6 +288,8 @@ class TrainerSDK:
                 is_best=bool(is_best),
                 epoch=encoding.count(epoch),
                 metrics=encoding.metric_map(metrics, self._complain) or {},
+                step=encoding.count(step),
+                resumable=None if resumable is None else bool(resumable),
             ),
         )
         if uri is None:
@@ -313,6 +319,23 @@ class TrainerSDK:
     def download_dataset(self, dataset_id: int | None = None, task_type: str | None = None) -> str:
         """Fetch the data set (DICE format) and return the local folder. Waits. Raises DatasetNotFound."""
         return download_dataset(self.settings, dataset_id, task_type)
+
+    def resume_checkpoint(self) -> str | None:
+        """The checkpoint to go on from as a local file (or folder), None to begin anew. Waits.
+
+        Raises CheckpointNotUsable when there is one and it cannot be had as it was uploaded.
+        """
+        return fetch_resume_checkpoint(self.settings)
+
+    @property
+    def resume_epoch(self) -> int:
+        """Epochs that were done before this attempt."""
+        return self.settings.resume_epoch or 0
+
+    @property
+    def resume_step(self) -> int:
+        """First step that this attempt writes: steps count over the whole run."""
+        return self.settings.resume_step or 0
 
     # The end
 

@@ -67,7 +67,13 @@ class RunSettings:
     dataset_uri: str | None = None
     output_path: str | None = None
     mlflow_tracking_uri: str | None = None
+    resume_uri: str | None = None
+    """The immutable object that this attempt goes on from."""
+    resume_sha256: str | None = None
+    resume_size: int | None = None
+    resume_epoch: int | None = None
     resume_step: int | None = None
+    """First step that this attempt writes again."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     problems: tuple[str, ...] = ()
     """Variables that were left out because their values make no sense."""
@@ -124,6 +130,10 @@ class RunSettings:
             dataset_uri=text("DATASET_S3_URI", "DATASET_PATH"),
             output_path=text("OUTPUT_PATH"),
             mlflow_tracking_uri=text("MLFLOW_TRACKING_URI"),
+            resume_uri=text("TRAINING_RESUME_URI"),
+            resume_sha256=text("TRAINING_RESUME_SHA256"),
+            resume_size=number("TRAINING_RESUME_SIZE"),
+            resume_epoch=number("TRAINING_RESUME_EPOCH"),
             resume_step=number("TRAINING_RESUME_STEP"),
             environment=env,
             problems=tuple(problems),

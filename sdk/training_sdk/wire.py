@@ -33,8 +33,8 @@ SESSION_CLOSED: Final = "training.session.closed.v1"
 EVENTS_DROPPED: Final = "training.events.dropped.v1"
 JOB_STARTED: Final = "training.job.started.v1"
 PROGRESS_REPORTED: Final = "training.progress.reported.v1"
-CHECKPOINT_SAVED: Final = "training.checkpoint.saved.v1"
 ARTIFACT_SAVED: Final = "training.artifact.saved.v1"
+CHECKPOINT_SAVED: Final = "training.checkpoint.saved.v2"
 JOB_COMPLETED: Final = "training.job.completed.v1"
 JOB_FAILED: Final = "training.job.failed.v1"
 JOB_STOPPED: Final = "training.job.stopped.v1"
@@ -53,6 +53,8 @@ ERROR_CODES: Final = (
     "DATASET_NOT_FOUND",
     "INVALID_CONFIG",
     "CHECKPOINT_UPLOAD_FAILED",
+    "CHECKPOINT_NOT_USABLE",
+    "STORAGE_LIMIT",
     "TIMEOUT",
     "USER_STOPPED",
     "PROCESS_DIED",

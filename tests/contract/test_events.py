@@ -12,8 +12,10 @@ from events.__main__ import drifted, generated_files, main
 from events.asyncapi import EXAMPLES_FOLDER, asyncapi_document, example_of, schema_of
 from events.codec import data_bytes, decode
 from events.envelope import Record
-from events.registry import EVENT_TYPES, EventType
+from events.registry import BY_WIRE_NAME, EVENT_TYPES, EventType, event_type_of
 from events.topics import TOPIC_NAMES
+from events.types.checkpoints import CheckpointSaved
+from events.types.vocabulary import ERROR_KINDS, ErrorCode
 from training_sdk import wire
 
 
@@ -57,6 +59,24 @@ def test_the_cloudevents_package_reads_the_record_without_our_code(event_type: E
     assert read.get_data() == example_of(event_type)["data"]
 
 
+def test_a_checkpoint_of_version_1_is_read_as_one_of_version_2() -> None:
+    old, new = (decode(golden_record(BY_WIRE_NAME[f"training.checkpoint.saved.v{n}"])).data for n in (1, 2))
+    assert isinstance(old, CheckpointSaved) and isinstance(new, CheckpointSaved)
+    assert (old.step, new.step) == (None, 250)
+    assert old == new.model_copy(update={"step": None})
+
+
+def test_only_the_newest_version_of_a_type_is_written_and_every_older_one_leads_to_it() -> None:
+    newest: dict[str, int] = {}
+    for kind in EVENT_TYPES:
+        newest[kind.name] = max(kind.version, newest.get(kind.name, 0))
+    for kind in EVENT_TYPES:
+        assert (kind.step is None) == (kind.version == newest[kind.name]), kind.wire_name
+        assert event_type_of(kind.model).wire_name == f"{kind.name}.v{newest[kind.name]}"
+        if kind.step is not None:
+            assert kind.step({}) is not None, "a step raises for no dict"
+
+
 def test_no_example_is_an_orphan() -> None:
     assert {path.stem for path in EXAMPLES_FOLDER.glob("*.json")} == {kind.wire_name for kind in EVENT_TYPES}
 
@@ -68,8 +88,12 @@ def test_generated_files_are_up_to_date() -> None:
 
 def test_every_name_of_the_wire_is_registered() -> None:
     sent = {value for name, value in vars(wire).items() if isinstance(value, str) and value.startswith("training.")}
-    known = {kind.wire_name for kind in EVENT_TYPES} | set(TOPIC_NAMES)
+    known = {kind.wire_name for kind in EVENT_TYPES if kind.step is None} | set(TOPIC_NAMES)
     assert sent <= known
+
+
+def test_every_error_code_has_its_advice_and_the_sdk_may_send_it() -> None:
+    assert set(ERROR_KINDS) == {str(code) for code in ErrorCode} == set(wire.ERROR_CODES)
 
 
 def test_the_asyncapi_document_names_every_topic_and_type() -> None:

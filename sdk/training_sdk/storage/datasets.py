@@ -79,7 +79,7 @@ def download_dataset(settings: RunSettings, dataset_id: int | None = None, task_
 
 def _fetch(store: Minio, uri: str, task: str | None, cache: Path) -> Path:
     bucket, prefix = split_uri(uri)
-    listing = _retried(lambda: _listing(store, bucket, prefix))
+    listing = retried(lambda: _listing(store, bucket, prefix))
     files = _of_task(listing, task, uri) if not prefix.endswith(".zip") else listing
     identity = hashlib.sha256(json.dumps([[file.name, file.size, file.etag] for file in files]).encode()).hexdigest()
     cache.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _download(store: Minio, bucket: str, file: RemoteFile, folder: Path) -> None
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
-    _retried(lambda: _continue(store, bucket, file, part))
+    retried(lambda: _continue(store, bucket, file, part))
     part.rename(target)
 
 
@@ -188,7 +188,8 @@ def _md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _retried(attempt: Callable[[], Result]) -> Result:
+def retried(attempt: Callable[[], Result]) -> Result:
+    """The answer of ``attempt``, which is tried again while the store does not answer. Raises one of STORE_ERRORS."""
     for number in range(1, TRIES + 1):
         try:
             return attempt()

@@ -29,7 +29,14 @@ class Place:
 
 
 def checkpoint_upload(
-    source: Path, place: Place, *, is_best: bool, epoch: int | None, metrics: dict[str, Any]
+    source: Path,
+    place: Place,
+    *,
+    is_best: bool,
+    epoch: int | None,
+    metrics: dict[str, Any],
+    step: int | None = None,
+    resumable: bool | None = None,
 ) -> Upload:
     """A checkpoint: immutable below its attempt, and shown as ``best``, ``last`` or the epoch it is named after."""
     suffix = ".tar" if source.is_dir() else ".pt"
@@ -48,6 +55,8 @@ def checkpoint_upload(
             "checkpoint_path": f"s3://{place.bucket}/{aliases[0]}",
             "is_best": is_best,
             "metrics": metrics,
+            "step": step,
+            "resumable": resumable,
         },
         saved_at=place.saved_at,
     )

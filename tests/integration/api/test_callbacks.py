@@ -115,7 +115,7 @@ async def test_the_same_callback_twice_counts_once_and_is_answered_the_same(
         "training.job.created.v1",
         "training.job.started.v1",
         "training.progress.reported.v1",
-        "training.checkpoint.saved.v1",
+        "training.checkpoint.saved.v2",
         "training.job.completed.v1",
     ]
     series = (await client.get(f"training/jobs/{job_id}/metrics/series")).json()["series"]

@@ -25,7 +25,13 @@ def settings(folder: Path, **changes: Any) -> RunSettings:
 
 
 def test_public_names_are_pinned() -> None:
-    assert training_sdk.__all__ == ["DatasetNotFound", "RunSettings", "SettingsError", "TrainerSDK"]
+    assert training_sdk.__all__ == [
+        "CheckpointNotUsable",
+        "DatasetNotFound",
+        "RunSettings",
+        "SettingsError",
+        "TrainerSDK",
+    ]
     for name in training_sdk.__all__:
         assert getattr(training_sdk, name).__name__ == name
 

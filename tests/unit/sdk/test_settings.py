@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from training_sdk import TrainerSDK
 from training_sdk.settings import RunSettings, SettingsError
 
 NEWEST = {
@@ -133,3 +134,24 @@ def test_a_wrong_job_id_is_left_out_and_named() -> None:
 
 def test_secrets_do_not_show_in_the_representation() -> None:
     assert "SECRET" not in repr(RunSettings.from_env({"S3_SECRET_KEY": "SECRET", "CONFIG": '{"a": "SECRET"}'}))
+
+
+def test_what_to_go_on_from_is_read_and_nothing_means_from_the_beginning() -> None:
+    resumed = RunSettings.from_env(
+        {
+            "TRAINING_RESUME_URI": "s3://c/checkpoints/25/attempt-1/ab.pt",
+            "TRAINING_RESUME_SHA256": "ab",
+            "TRAINING_RESUME_SIZE": "7",
+            "TRAINING_RESUME_EPOCH": "3",
+            "TRAINING_RESUME_STEP": "301",
+        }
+    )
+    assert (resumed.resume_uri, resumed.resume_sha256, resumed.resume_size) == (
+        "s3://c/checkpoints/25/attempt-1/ab.pt",
+        "ab",
+        7,
+    )
+    sdk = TrainerSDK(resumed)
+    assert (sdk.resume_epoch, sdk.resume_step) == (3, 301)
+    new = TrainerSDK(RunSettings.from_env({}))
+    assert (new.resume_checkpoint(), new.resume_epoch, new.resume_step) == (None, 0, 0)
