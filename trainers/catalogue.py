@@ -1,25 +1,42 @@
-"""The frameworks there are trainers for."""
+"""The frameworks there are trainers for, and the models that each of them offers.
+
+``python -m trainers.catalogue register [--framework timm]`` tells the service; ``show`` prints what would be told.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from events.config_schema import schema_of
 
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """``module`` is run as ``python -m``; it reads its job from the environment."""
+    """``module`` is run as ``python -m``; it reads its job from the environment.
+
+    ``config`` is the module with BasicConfig, AdvancedConfig and MODELS_FILE; None: it offers no models.
+    """
 
     name: str
     module: str
+    config: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package of the framework's name is there, without importing it."""
+        return importlib.util.find_spec(self.name) is not None
 
 
 FRAMEWORKS: Final = {
     framework.name: framework
     for framework in (
-        # name                   module
-        Framework("ultralytics", "trainers.ultralytics.train"),
+        # name                   module                        configuration and models
+        Framework("ultralytics", "trainers.ultralytics.train", "trainers.ultralytics.config"),
     )
 }
 
@@ -38,3 +55,47 @@ def frameworks(more: str | None = None) -> dict[str, Framework]:
     if not isinstance(added, dict) or not all(isinstance(module, str) for module in added.values()):
         raise InvalidCatalogue('EPOCHLOG_TRAINERS must be an object such as {"mine": "my_package.train"}')
     return {**FRAMEWORKS, **{name: Framework(name, module) for name, module in added.items()}}
+
+
+def offered_models(framework: Framework) -> list[dict[str, Any]]:
+    """What a framework's trainer offers: the body of ``POST /api/v1/models`` for each entry of its models.json.
+
+    Imports the framework's configuration, which imports neither torch nor the framework.
+    """
+    if framework.config is None:
+        return []
+    config = importlib.import_module(framework.config)
+    entries = json.loads(config.MODELS_FILE.read_text())["models"]
+    return [_registration(framework, entry, config) for entry in entries]
+
+
+def _registration(framework: Framework, entry: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    millions = entry.get("parameters_millions")
+    return {
+        "name": entry["name"],
+        "framework": framework.name,
+        "task_types": entry["task_types"],
+        "description": entry.get("description"),
+        "parameters": None if millions is None else round(millions * 1_000_000),
+        "capability": {
+            "architecture": entry["architecture"],
+            "metrics": sorted({metric for task in entry["task_types"] for metric in METRICS[task]}),
+            "resumable": True,
+        },
+        "config_schema": schema_of(f"{entry['name']} ({framework.name})", config.BasicConfig, config.AdvancedConfig),
+    }
+
+
+METRICS: Final[Mapping[str, tuple[str, ...]]] = {
+    "detection": ("mAP50", "mAP50-95", "precision", "recall", "val_loss"),
+    "segmentation": ("mAP50", "mAP50-95", "precision", "recall", "val_loss"),
+    "pose": ("mAP50", "mAP50-95", "precision", "recall", "val_loss"),
+    "classification": ("accuracy", "accuracy_top5", "val_loss"),
+}
+"""The canonical names under which a task's validation is reported, by every trainer."""
+
+
+if __name__ == "__main__":
+    from trainers.registration import main
+
+    raise SystemExit(main())

@@ -60,6 +60,7 @@ class RunSettings:
     s3_secret_key: str | None = field(default=None, repr=False)
     datasets_bucket: str = "training-datasets"
     checkpoints_bucket: str = "training-checkpoints"
+    models_bucket: str = "training-models"
     model_name: str | None = None
     task_type: str | None = None
     framework: str | None = None
@@ -123,6 +124,7 @@ class RunSettings:
             s3_secret_key=text("EXTERNAL_STORAGE_SECRET_KEY", "S3_SECRET_KEY"),
             datasets_bucket=text("EPOCHLOG_DATASETS_BUCKET") or "training-datasets",
             checkpoints_bucket=text("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
+            models_bucket=text("EPOCHLOG_MODELS_BUCKET") or "training-models",
             model_name=text("MODEL_NAME"),
             task_type=text("TASK_TYPE"),
             framework=text("FRAMEWORK"),

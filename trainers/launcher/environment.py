@@ -105,6 +105,7 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "EPOCHLOG_DATA_DIR": str(settings.data_dir),
         "EPOCHLOG_DATASETS_BUCKET": settings.datasets_bucket,
         "EPOCHLOG_CHECKPOINTS_BUCKET": settings.checkpoints_bucket,
+        "EPOCHLOG_MODELS_BUCKET": settings.models_bucket,
         "PYTHONUNBUFFERED": "1",
         # Nothing is fetched from or told to other hosts by the frameworks.
         "YOLO_OFFLINE": "true",

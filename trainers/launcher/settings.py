@@ -26,6 +26,7 @@ class Settings:
     s3_secret_key: str = field(repr=False)
     datasets_bucket: str
     checkpoints_bucket: str
+    models_bucket: str
     mlflow_tracking_uri: str
     frameworks: Mapping[str, Framework]
     grace_s: float
@@ -50,6 +51,7 @@ class Settings:
             s3_secret_key=environment.get("S3_SECRET_KEY") or "minioadmin",
             datasets_bucket=environment.get("EPOCHLOG_DATASETS_BUCKET") or "training-datasets",
             checkpoints_bucket=environment.get("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
+            models_bucket=environment.get("EPOCHLOG_MODELS_BUCKET") or "training-models",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
             frameworks=frameworks(environment.get("EPOCHLOG_TRAINERS")),
             grace_s=float(environment.get("EPOCHLOG_STOP_GRACE_S") or 120),

@@ -1,77 +1,169 @@
-"""The configuration of an Ultralytics run, checked before anything is downloaded or trained."""
+"""The configuration of an Ultralytics run, checked before anything is downloaded or trained.
+
+Neither torch nor ultralytics is imported here: the catalogue registers what this file says.
+"""
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-MODELS_FILE: Final = Path(__file__).parent / "models.json"
+from events.config_check import did_you_mean
+from trainers.configuration import InvalidConfig, read_parts
+
+MODELS_FILE: Final = Path(__file__).with_name("models.json")
 IMGSZ_STEP: Final = 32
-
+Number = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Factor = Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)]
+Optimizer = Literal["SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp", "MuSGD", "auto"]
 
 
-class InvalidConfig(ValueError):
-    """Every problem of the configuration, in one message."""
+def share(default: float, text: str) -> Any:
+    return Field(default=default, ge=0, le=1, description=text)
 
 
 class BasicConfig(BaseModel):
     """Parameters that every trainer of the platform knows."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(json_schema_extra={"additionalProperties": False})
 
-    imgsz: Annotated[int, Field(ge=IMGSZ_STEP, le=8192)] = 640
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 100
-    batch: Annotated[int, Field(ge=1, le=4096)] = 16
-    lr0: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] = 0.01
-    optimizer: str = "SGD"
-    workers: Annotated[int, Field(ge=0, le=64)] = 0
-    device: str | None = None
-    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
-    save_period: Annotated[int, Field(ge=-1, le=100_000)] = -1
+    imgsz: int = Field(
+        default=640,
+        ge=IMGSZ_STEP,
+        le=8192,
+        multiple_of=IMGSZ_STEP,
+        description=f"Side of the pictures in pixels, a multiple of {IMGSZ_STEP}. Also accepted as image_size.",
+    )
+    epochs: int = Field(default=100, ge=1, le=100_000, description="Passes over the training pictures.")
+    batch: int = Field(default=16, ge=1, le=4096, description="Pictures of one step. Also accepted as batch_size.")
+    lr0: Number = Field(
+        default=0.01, gt=0, le=1, description="Learning rate after the warm-up. Also accepted as learning_rate."
+    )
+    optimizer: Optimizer = Field(
+        default="SGD", description="Optimizer; auto lets Ultralytics choose it, and the learning rate with it."
+    )
+    augment: bool = Field(
+        default=True,
+        description="Whether pictures are changed at random; false sets all augmentations to 0 that are not given.",
+    )
+    pretrained: bool = Field(
+        default=True,
+        description="Begin with the weights that the platform's store has for the model; with random ones if none.",
+    )
+    cache: bool | Literal["ram", "disk"] = Field(
+        default=False, description="Keep the pictures in memory (true, ram) or decoded on the disk (disk)."
+    )
+    workers: int = Field(default=0, ge=0, le=64, description="Processes that load pictures; 0: the trainer itself.")
+    device: str | None = Field(
+        default=None, pattern=r"^(cpu|mps|(cuda:)?\d+(,\d+)*)$", description="cpu, or numbers of GPUs: 0 or 0,1."
+    )
+    seed: int = Field(default=0, ge=0, le=2**31, description="Seed of all random choices.")
+    save_period: int = Field(
+        default=-1, ge=-1, le=100_000, description="Keep a checkpoint every so many epochs; -1: the best and last only."
+    )
+    project: str | None = Field(
+        default=None, max_length=1000, description="Accepted and not used: the platform decides where results go."
+    )
+    name: str | None = Field(
+        default=None, max_length=1000, description="Accepted and not used: the platform decides where results go."
+    )
 
-    @field_validator("imgsz")
-    @classmethod
-    def _multiple(cls, imgsz: int) -> int:
-        if imgsz % IMGSZ_STEP:
-            raise ValueError(f"must be a multiple of {IMGSZ_STEP}")
-        return imgsz
+
+def add_other_parameters(schema: dict[str, Any]) -> None:
+    """Ultralytics' many others, by name and kind of value; its own check knows their ranges."""
+    own = schema["properties"]
+    for name, default in sorted(parameters().items()):
+        if name not in own and name not in OURS and name not in BasicConfig.model_fields:
+            kind = None if name in OF_SEVERAL_KINDS else kind_of(default)
+            text = f"Ultralytics' parameter {name}, handed on as it is."
+            own[name] = {"title": name, **({"type": kind} if kind else {}), "description": text, "default": default}
+    schema["additionalProperties"] = False
 
 
 class AdvancedConfig(BaseModel):
-    """Ultralytics' own parameters; others of its many may be given, by their names, and are passed on as they are."""
+    """Ultralytics' own parameters; others of its many may be given, by their names, and are handed on as they are."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", json_schema_extra=add_other_parameters)
 
-    mosaic: Share = 1.0
-    mixup: Share = 0.0
-    copy_paste: Share = 0.0
-    degrees: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] = 0.0
-    translate: Share = 0.1
-    scale: Factor = 0.5
-    shear: Annotated[float, Field(ge=-180, le=180, allow_inf_nan=False)] = 0.0
-    perspective: Annotated[float, Field(ge=0, le=0.001, allow_inf_nan=False)] = 0.0
-    flipud: Share = 0.0
-    fliplr: Share = 0.5
-    cos_lr: bool = False
-    multi_scale: bool | float = False
-    iou: Share | None = None
-    nms: bool | float | None = None
-    conf: Share | None = None
+    # Augmentation
+    mosaic: Number = share(1.0, "Probability that four pictures are put together to one.")
+    mixup: Number = share(0.0, "Probability that two pictures are laid over each other.")
+    cutmix: Number = share(0.0, "Probability that a piece of another picture is put in.")
+    copy_paste: Number = share(0.0, "Probability that objects are copied into other pictures (segmentation).")
+    degrees: Number = Field(default=0.0, ge=-180, le=180, description="Rotation by up to so many degrees.")
+    translate: Number = share(0.1, "Shift by up to this share of the picture.")
+    scale: Number = Field(default=0.5, ge=0, le=1, description="Larger or smaller by up to this share.")
+    shear: Number = Field(default=0.0, ge=-180, le=180, description="Shear by up to so many degrees.")
+    perspective: Number = Field(default=0.0, ge=0, le=0.001, description="Strength of a change of perspective.")
+    flipud: Number = share(0.0, "Probability of a flip upside down.")
+    fliplr: Number = share(0.5, "Probability of a flip from left to right.")
+    bgr: Number = share(0.0, "Probability that the colour channels are swapped.")
+    hsv_h: Number = share(0.015, "Change of the hue by up to this share.")
+    hsv_s: Number = share(0.7, "Change of the saturation by up to this share.")
+    hsv_v: Number = share(0.4, "Change of the brightness by up to this share.")
+    erasing: Number = share(0.4, "Probability that a piece is erased (classification).")
+    auto_augment: Literal["randaugment", "autoaugment", "augmix"] | None = Field(
+        default="randaugment", description="Policy of automatic augmentation (classification)."
+    )
+    multi_scale: bool | Share = Field(
+        default=False, description="Change the size of the pictures from step to step: a switch, or by which share."
+    )
+    close_mosaic: int = Field(default=10, ge=0, le=100_000, description="Last epochs that are trained without mosaic.")
+    # Learning rate and regularisation
+    cos_lr: bool = Field(default=False, description="Let the learning rate fall along a cosine.")
+    lrf: Number = share(0.01, "Learning rate at the end, as a share of lr0.")
+    momentum: Number = share(0.937, "Momentum of SGD, beta1 of Adam.")
+    weight_decay: Number = share(0.0005, "Decay of the weights.")
+    warmup_epochs: Number = Field(default=3.0, ge=0, le=1000, description="Epochs in which the learning rate rises.")
+    warmup_momentum: Number = share(0.8, "Momentum at the start of the warm-up.")
+    warmup_bias_lr: Number = share(0.1, "Learning rate of the biases at the start of the warm-up.")
+    dropout: Number = share(0.0, "Dropout (classification).")
+    # Losses
+    box: Number = Field(default=7.5, ge=0, le=1000, description="Weight of the boxes' loss.")
+    cls: Number = Field(default=0.5, ge=0, le=1000, description="Weight of the classes' loss.")
+    dfl: Number = Field(default=1.5, ge=0, le=1000, description="Weight of the distribution focal loss.")
+    pose: Number = Field(default=12.0, ge=0, le=1000, description="Weight of the keypoints' loss (pose).")
+    kobj: Number = Field(default=1.0, ge=0, le=1000, description="Weight of the keypoints' presence (pose).")
+    # Validation
+    iou: Share | None = Field(default=None, description="Overlap above which boxes are one, in validation.")
+    nms: bool | Share | None = Field(
+        default=None, description="A number means iou; true or false is Ultralytics' own switch."
+    )
+    conf: Share | None = Field(default=None, description="Least confidence of a box, in validation.")
+    max_det: int = Field(default=300, ge=1, le=100_000, description="Most boxes of a picture, in validation.")
 
 
-# Arguments that the platform decides itself; given ones would send files, names or reports elsewhere.
-OURS: Final = frozenset(
-    {"data", "model", "project", "name", "exist_ok", "resume", "save", "save_dir", "mode", "task", "cfg", "patience"}
+AUGMENTATIONS: Final = (
+    *("mosaic", "mixup", "cutmix", "copy_paste", "degrees", "translate", "scale", "shear", "perspective", "flipud"),
+    *("fliplr", "bgr", "hsv_h", "hsv_s", "hsv_v", "erasing"),
 )
+NO_AUGMENTATION: Final[Mapping[str, Any]] = {**dict.fromkeys(AUGMENTATIONS, 0.0), "auto_augment": None}
+"""What ``augment: false`` means."""
+
+# Arguments that the platform decides itself; given ones would send files, names or reports elsewhere, or change what
+# a resumed run would then not find again.
+OURS: Final = frozenset(
+    {
+        *("data", "model", "project", "name", "exist_ok", "resume", "save", "save_dir", "mode", "task", "cfg"),
+        *("patience", "pretrained", "plots", "verbose", "augment", "cache", "workers", "device", "seed", "epochs"),
+        *("batch", "imgsz", "lr0", "optimizer", "save_period"),
+        # Of prediction, export and tracking: training does not look at them.
+        *("source", "vid_stride", "stream_buffer", "visualize", "retina_masks", "embed", "show", "save_frames"),
+        *("save_txt", "save_conf", "save_crop", "show_labels", "show_conf", "show_boxes", "line_width", "format"),
+        *("optimize", "dynamic", "simplify", "opset", "workspace", "tracker", "quantize", "distill_model"),
+    }
+)
+OF_SEVERAL_KINDS: Final = frozenset({"amp", "compile", "fraction"})
+"""A switch or text, a share, a count or a list: the default does not say what is allowed."""
+NOT_HANDED_ON: Final = frozenset({"project", "name", "pretrained", "augment"})
+"""Basic parameters that do not go to Ultralytics under their own name."""
 
 
 class UltralyticsConfig(BaseModel):
@@ -82,68 +174,72 @@ class UltralyticsConfig(BaseModel):
     def train_arguments(self) -> dict[str, Any]:
         """Keyword arguments of ``YOLO.train`` that come from the job."""
         advanced = self.advanced.model_dump(exclude_none=True)
+        # Here none is a value: no policy at all.
+        advanced["auto_augment"] = self.advanced.auto_augment
         nms = advanced.pop("nms", None)
         if nms is not None and not isinstance(nms, bool):
             # The design's `nms: 0.7` is the threshold that Ultralytics calls iou; its own nms is a switch.
             advanced.setdefault("iou", nms)
         elif nms is not None:
             advanced["nms"] = nms
-        basic = self.basic.model_dump(exclude_none=True)
+        if not self.basic.augment:
+            # Ultralytics' own `augment` is about prediction; what the platform means are these.
+            given = self.advanced.model_fields_set
+            advanced |= {name: value for name, value in NO_AUGMENTATION.items() if name not in given}
+        basic = self.basic.model_dump(exclude_none=True, exclude=set(NOT_HANDED_ON))
         return {**basic, **advanced}
 
 
-def architecture_of(model_name: str | None) -> str:
-    """The architecture file of a model's name, with or without ``.pt``. Raises InvalidConfig."""
-    models = {model["name"]: model["architecture"] for model in json.loads(MODELS_FILE.read_text())["models"]}
-    name = (model_name or "").removesuffix(".pt").removesuffix(".yaml")
-    if name not in models:
-        raise InvalidConfig(f"model {model_name!r} is not known; there are {', '.join(sorted(models))}")
-    architecture: str = models[name]
-    return architecture
+@cache
+def models() -> dict[str, dict[str, Any]]:
+    """The entries of models.json by name."""
+    return {model["name"]: model for model in json.loads(MODELS_FILE.read_text())["models"]}
+
+
+def model_problems(model_name: str | None, task_type: str | None) -> list[str]:
+    """What is wrong with the model that was asked for; ``task_type`` None: not looked at."""
+    name = plain_name(model_name)
+    if name not in models():
+        meant = did_you_mean(name, models())
+        return [f"model {model_name!r} is not known; there are {', '.join(sorted(models()))}{meant}"]
+    tasks = models()[name]["task_types"]
+    if task_type is not None and task_type not in tasks:
+        return [f"model {model_name} is for {' and '.join(tasks)}, not for {task_type}"]
+    return []
+
+
+def plain_name(model_name: str | None) -> str:
+    """A model's name with or without ``.pt``."""
+    return (model_name or "").removesuffix(".pt").removesuffix(".yaml")
 
 
 @cache
-def parameter_names() -> frozenset[str]:
-    """All that Ultralytics knows, from its file of defaults: importing it would load torch first."""
+def parameters() -> dict[str, Any]:
+    """All that Ultralytics knows and its defaults, from its file of them: importing it would load torch first."""
     spec = importlib.util.find_spec("ultralytics")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("ultralytics is not installed")
-    defaults = yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text())
-    return frozenset(defaults)
+    defaults: dict[str, Any] = yaml.safe_load((Path(spec.origin).parent / "cfg" / "default.yaml").read_text())
+    return defaults
 
 
-def unknown_names(advanced: dict[str, Any]) -> list[str]:
-    """One problem for each name that Ultralytics would refuse, with the name that was perhaps meant."""
-    known = parameter_names() | set(AdvancedConfig.model_fields)
-    problems = []
-    for name in sorted(set(advanced) - known - OURS):
-        near = difflib.get_close_matches(name, known, 1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        problems.append(f"advanced_config.{name}: Ultralytics has no such parameter{meant}")
-    return problems
+def kind_of(default: Any) -> str | None:
+    """JSON Schema's name for the kind of a value; None for text or no default, where others are possible."""
+    return {bool: "boolean", int: "number", float: "number"}.get(type(default))
 
 
-def read_config(model_name: str | None, basic: dict[str, Any], advanced: dict[str, Any]) -> UltralyticsConfig:
+def read_config(
+    model_name: str | None, task_type: str | None, basic: dict[str, Any], advanced: dict[str, Any]
+) -> UltralyticsConfig:
     """Raises InvalidConfig naming every problem."""
-    problems: list[str] = []
-    try:
-        architecture = architecture_of(model_name)
-    except InvalidConfig as error:
-        architecture = ""
-        problems.append(str(error))
-    found: dict[str, Any] = {}
-    for part, kind, given in (("config", BasicConfig, basic), ("advanced_config", AdvancedConfig, advanced)):
-        try:
-            found[part] = kind.model_validate(given)
-        except ValidationError as error:
-            problems += [
-                f"{part}.{'.'.join(str(step) for step in fault['loc'])}: {fault['msg']}"
-                for fault in error.errors(include_url=False)
-            ]
-    reserved = sorted(OURS.intersection(advanced))
-    if reserved:
-        problems.append(f"advanced_config: set by the platform and not by a job: {', '.join(reserved)}")
-    problems += unknown_names(advanced)
-    if problems:
+    problems = model_problems(model_name, task_type)
+    ours = sorted(OURS.intersection(advanced))
+    if ours:
+        problems.append(f"advanced_config: set by the platform and not by a job: {', '.join(ours)}")
+    others = {name: value for name, value in advanced.items() if name not in OURS}
+    read_basic, read_advanced, found = read_parts(BasicConfig, AdvancedConfig, basic, others)
+    problems += found
+    if problems or read_basic is None or read_advanced is None:
         raise InvalidConfig("; ".join(problems))
-    return UltralyticsConfig(architecture=architecture, basic=found["config"], advanced=found["advanced_config"])
+    architecture = models()[plain_name(model_name)]["architecture"]
+    return UltralyticsConfig(architecture=architecture, basic=read_basic, advanced=read_advanced)

@@ -12,10 +12,12 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from trainers.configuration import InvalidConfig
 from trainers.converters.dice_to_yolo import convert
 from trainers.failures import error_code_of, message_of
 from trainers.ultralytics import callbacks
-from trainers.ultralytics.config import InvalidConfig, UltralyticsConfig, read_config
+from trainers.ultralytics.config import UltralyticsConfig, plain_name, read_config
+from trainers.weights import fetch_weights
 from training_sdk import TrainerSDK
 
 CLOSE_TIMEOUT_S = 60.0
@@ -37,7 +39,7 @@ def main() -> int:
 
 def train(sdk: TrainerSDK) -> int:
     # 1. What is asked for, checked before anything is fetched.
-    config = read_config(sdk.model_name, sdk.get_basic_config(), sdk.get_advanced_config())
+    config = read_config(sdk.model_name, sdk.task_type, sdk.get_basic_config(), sdk.get_advanced_config())
     output = Path(os.environ.get("OUTPUT_PATH") or "output").resolve()
     keep_to_itself(output)
     check_values(config)
@@ -54,9 +56,13 @@ def train(sdk: TrainerSDK) -> int:
         sdk.report_stopped(0)
         return 0
 
-    # 3. The model, from its architecture.
+    # 3. The model, from its architecture, and weights where our own store has some.
     model = build_model(config)
-    sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
+    weights = fetch_weights(sdk, "ultralytics", plain_name(sdk.model_name)) if config.basic.pretrained else None
+    if weights is not None:
+        model.load(weights)
+    else:
+        sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
     for event, callback in callbacks.CALLBACKS.items():
         model.add_callback(event, callback)
 

@@ -10,37 +10,36 @@ import pytest
 from events.job import Job
 from tests.builders import NOON
 from trainers.catalogue import InvalidCatalogue, frameworks
+from trainers.configuration import InvalidConfig
 from trainers.failures import error_code_of, message_of
 from trainers.launcher.environment import InvalidEnvironment, advanced_config, config_file, trainer_environment
 from trainers.launcher.settings import Settings
 from trainers.ultralytics.callbacks import CALLBACKS
-from trainers.ultralytics.config import InvalidConfig, read_config
+from trainers.ultralytics.config import read_config
 from training_sdk import RunSettings
 from training_sdk.storage.datasets import DatasetNotFound
 
 
 def test_the_designs_nms_threshold_means_iou() -> None:
-    arguments = read_config("yolo11n", {}, {"nms": 0.7, "cos_lr": True}).train_arguments()
+    arguments = read_config("yolo11n", "detection", {}, {"nms": 0.7, "cos_lr": True}).train_arguments()
     assert arguments["iou"] == 0.7
     assert "nms" not in arguments
-    assert read_config("yolo11n.pt", {}, {"nms": True}).train_arguments()["nms"] is True
+    assert read_config("yolo11n.pt", "detection", {}, {"nms": True}).train_arguments()["nms"] is True
 
 
 def test_every_problem_of_a_configuration_is_named() -> None:
     with pytest.raises(InvalidConfig) as caught:
-        read_config("resnet50", {"imgsz": 100, "epochs": 0}, {"mosaic": 2, "project": "/etc"})
+        read_config("resnet50", "detection", {"imgsz": 100, "epochs": 0}, {"mosaic": 2, "project": "/etc"})
     for words in ("resnet50", "config.imgsz: ", "multiple of 32", "config.epochs", "advanced_config.mosaic", "project"):
         assert words in str(caught.value)
 
 
 def test_a_misspelt_parameter_is_named_with_the_one_that_was_meant() -> None:
     with pytest.raises(InvalidConfig) as caught:
-        read_config("yolo11n", {}, {"warmup_epoch": 1, "qqqq": 1})
-    assert "advanced_config.warmup_epoch: Ultralytics has no such parameter; did you mean warmup_epochs?" in str(
-        caught.value
-    )
-    assert "advanced_config.qqqq: Ultralytics has no such parameter" in str(caught.value)
-    arguments = read_config("yolo11n", {}, {"warmup_epochs": 1, "close_mosaic": 0}).train_arguments()
+        read_config("yolo11n", "detection", {}, {"warmup_epoch": 1, "qqqq": 1})
+    assert "advanced_config.warmup_epoch: there is no such parameter; did you mean warmup_epochs?" in str(caught.value)
+    assert "advanced_config.qqqq: there is no such parameter" in str(caught.value)
+    arguments = read_config("yolo11n", "detection", {}, {"warmup_epochs": 1, "close_mosaic": 0}).train_arguments()
     assert (arguments["warmup_epochs"], arguments["close_mosaic"]) == (1, 0)
 
 
