@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from events.types.rle import run_lengths
 from events.types.vocabulary import AnyTaskType, TaskType
 
 ANNOTATION_FILES: Final = {
@@ -32,6 +33,8 @@ SPLITS: Final = ("train", "val", "test")
 PROBLEMS_MAX: Final = 1_000
 """Problems that a report lists; the rest are counted. Keeps a report well under 1 MB."""
 FILE_NAME_LENGTH_MAX: Final = 1_024
+NAME_PART_BYTES_MAX: Final = 240
+"""Longer names cannot be written: file systems take 255 bytes, and a download in progress has a suffix."""
 IMAGE_SIDE_MAX: Final = 65_536
 BBOX_TOLERANCE_PIXELS: Final = 1.0
 """Labelling tools round: a box may stick out by up to a pixel."""
@@ -161,6 +164,8 @@ def unsafe_name(name: str) -> str | None:
         return "is absolute; it must be relative to the images folder"
     if any(part in ("", ".", "..") for part in name.split("/")):
         return "leaves the images folder or has an empty part"
+    if any(len(part.encode()) > NAME_PART_BYTES_MAX for part in name.split("/")):
+        return f"has a part of more than {NAME_PART_BYTES_MAX} bytes"
     return None
 
 
@@ -203,8 +208,11 @@ def _all_problems(file: str, document: DiceDocument) -> Iterator[Problem]:
             yield Problem(file, "images.file_name", f"{name!r} is listed {count} times in one split", name)
     annotation_ids: Counter[int] = Counter()
     names = {entry.id: entry.name for entry in document.classes}
+    keypoint_names = {entry.id: entry.keypoints for entry in document.classes if entry.keypoints}
     for image in document.images:
         yield from _image_problems(file, document.task_type, image, names)
+        if document.task_type is TaskType.POSE:
+            yield from _pose_problems(file, image, keypoint_names)
         annotation_ids.update(annotation.id for annotation in image.annotations)
     for annotation_id, count in annotation_ids.items():
         if count > 1:
@@ -218,6 +226,8 @@ def _image_problems(file: str, task: TaskType, image: DiceImage, names: dict[int
         yield Problem(file, "images.file_name", f"file name {image.file_name[:200]!r} {reason}", label)
     if image.split is not None and image.split not in SPLITS:
         yield Problem(file, "images.split", f"split {image.split[:40]!r} is none of {', '.join(SPLITS)}", label)
+    if task is TaskType.CLASSIFICATION and len({entry.class_id for entry in image.annotations}) > 1:
+        yield Problem(file, "annotations", "a picture has one class; this one has several", label)
     for annotation in image.annotations:
         where = f"annotation {annotation.id}"
         if annotation.class_id not in names:
@@ -260,13 +270,48 @@ def _geometry_problems(
             yield Problem(file, "annotations.area", message, label, fatal=False)
     if task is TaskType.SEGMENTATION and annotation.segmentation is None:
         yield Problem(file, "annotations.segmentation", f"{where}: a segmentation needs polygons or run lengths", label)
-    if isinstance(annotation.segmentation, list):
-        for polygon in annotation.segmentation:
-            if len(polygon) < 6 or len(polygon) % 2:
-                message = f"{where}: a polygon has at least three points, x and y each; this one has {len(polygon)}"
-                yield Problem(file, "annotations.segmentation", f"{message} numbers", label)
-    if task is TaskType.POSE and (not annotation.keypoints or len(annotation.keypoints) % 3):
-        yield Problem(file, "annotations.keypoints", f"{where}: keypoints come as x, y, visibility", label)
+    if annotation.segmentation is not None:
+        for fault in _segmentation_faults(annotation.segmentation, image):
+            yield Problem(file, "annotations.segmentation", f"{where}: {fault}", label)
+
+
+def _segmentation_faults(segmentation: list[list[float]] | dict[str, Any], image: DiceImage) -> Iterator[str]:
+    if isinstance(segmentation, dict):
+        try:
+            run_lengths(segmentation, image.width, image.height)
+        except ValueError as error:
+            yield f"run lengths: {error}"
+        return
+    if not segmentation:
+        yield "there is no polygon"
+    edge = BBOX_TOLERANCE_PIXELS
+    for polygon in segmentation:
+        if len(polygon) < 6 or len(polygon) % 2:
+            yield f"a polygon has at least three points, x and y each; this one has {len(polygon)} numbers"
+        elif min(polygon) < -edge or max(polygon[::2]) > image.width + edge or max(polygon[1::2]) > image.height + edge:
+            yield f"a polygon lies outside the image of {image.width} x {image.height}"
+
+
+def _pose_problems(file: str, image: DiceImage, keypoint_names: dict[int, list[str]]) -> Iterator[Problem]:
+    """Keypoints that do not fit, or lie outside the picture: those are taken as not visible."""
+    label = image_label(image.id, image.file_name)
+    for annotation in image.annotations:
+        where, points = f"annotation {annotation.id}", annotation.keypoints
+        if not points or len(points) % 3:
+            yield Problem(file, "annotations.keypoints", f"{where}: keypoints come as x, y, visibility", label)
+            continue
+        names = keypoint_names.get(annotation.class_id)
+        if names is not None and len(names) * 3 != len(points):
+            message = f"{where}: {len(points) // 3} keypoints, its class names {len(names)}"
+            yield Problem(file, "annotations.keypoints", message, label)
+        if any(visibility not in (0, 1, 2) for visibility in points[2::3]):
+            yield Problem(file, "annotations.keypoints", f"{where}: visibility is 0, 1 or 2", label)
+        if any(
+            visibility and not (0 <= x <= image.width and 0 <= y <= image.height)
+            for x, y, visibility in zip(points[::3], points[1::3], points[2::3], strict=True)
+        ):
+            message = f"{where}: a keypoint lies outside the image of {image.width} x {image.height}"
+            yield Problem(file, "annotations.keypoints", message, label, fatal=False)
 
 
 def _statistics_warnings(file: str, document: DiceDocument) -> Iterator[Problem]:

@@ -1,44 +1,44 @@
-"""DICE to the folder layout and label files that Ultralytics reads.
+"""DICE to the folder layout and label files that Ultralytics reads (https://docs.ultralytics.com/datasets/).
 
-``images/<split>/NAME``, ``labels/<split>/NAME.txt`` with a line ``class x_center y_center width height`` a box, all
-relative to the picture (https://docs.ultralytics.com/datasets/detect/), and ``data.yaml``.
+``images/<split>/NAME``, ``labels/<split>/NAME.txt`` with a line an object, all numbers relative to the picture, and
+``data.yaml``:
+
+    detection      class x_center y_center width height
+    segmentation   class x1 y1 x2 y2 ...
+    pose           class x_center y_center width height x1 y1 visibility1 x2 y2 visibility2 ...
+
+Classification is a folder a class instead.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
-from events.types.dice import (
-    ANNOTATION_FILES,
-    OLD_ANNOTATION_FILE,
-    DiceAnnotation,
-    DiceDocument,
-    DiceImage,
-    image_paths,
-    parse_document,
-    problems,
-)
-from events.types.vocabulary import TaskType, canonical_task_type
+from events.types.dice import DiceAnnotation, DiceImage
+from events.types.vocabulary import TaskType
+from trainers.converters import dice_to_image_folder
+from trainers.converters.boxes import Box, box_around, clipped, keypoints_of
+from trainers.converters.linking import flat_names, link_pictures, remove_links
+from trainers.converters.masks import joined, rings_of
+from trainers.converters.poses import PoseShape, pose_shape
+from trainers.converters.reading import InvalidDataset, read_source, task_of
+
+__all__ = ["Converted", "InvalidDataset", "convert", "convert_dice_to_yolo"]
 
 FOLDER: Final = "yolo"
-VAL_SHARE: Final = 0.2
-SHOWN_MAX: Final = 5
-
-
-class InvalidDataset(ValueError):
-    """The data set cannot be converted; the message names the first problems."""
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """``counts`` are pictures per split; ``notes`` say what was decided, for the log."""
+    """``data_yaml`` is what ``YOLO.train`` takes as ``data``: the file, or for classification the folder.
+
+    ``counts`` are pictures per split; ``notes`` say what was decided, for the log.
+    """
 
     folder: Path
     data_yaml: Path
@@ -52,122 +52,90 @@ def convert_dice_to_yolo(dice_path: str, task_type: str, output: str | None = No
     return str(convert(Path(dice_path), task_type, Path(output) if output else None).folder)
 
 
-def convert(dice_folder: Path, task_type: str, output: Path | None = None) -> Converted:
-    """Convert for detection, into ``output`` (a folder ``yolo`` beside the data set's own files for None).
+def convert(
+    dice_folder: Path,
+    task_type: str,
+    output: Path | None = None,
+    split_strategy: Mapping[str, Any] | None = None,
+) -> Converted:
+    """Convert for a task, into ``output`` (a folder ``yolo`` beside the data set's own files for None).
 
     A data set without a val split gets one: a fifth of train, chosen by a hash of the file name, the same every time.
     What an earlier conversion left in ``output`` is removed. Raises InvalidDataset.
     """
-    task = TaskType(str(canonical_task_type(task_type)))
-    if task is not TaskType.DETECTION:
-        raise InvalidDataset(f"task {task} cannot be converted to YOLO yet, only detection can")
-    document = read_document(dice_folder, task)
+    task = task_of(task_type)
     folder = output if output is not None else dice_folder / FOLDER
-    splits, notes = with_val_split(document)
-    index = {entry.id: number for number, entry in enumerate(document.classes)}
-    counts = {split: len(images) for split, images in splits.items()}
+    if task is TaskType.CLASSIFICATION:
+        found = dice_to_image_folder.convert(dice_folder, folder, split_strategy)
+        return Converted(folder, folder, found.counts, found.classes, found.notes)
+    source = read_source(dice_folder, task, split_strategy)
+    index = {entry.id: number for number, entry in enumerate(source.document.classes)}
+    shape = pose_shape(source.document) if task is TaskType.POSE else PoseShape(0, None, ())
+    lines = {
+        image.id: [yolo_line(task, image, annotation, index, shape.keypoints) for annotation in image.annotations]
+        for images in source.splits.values()
+        for image in images
+    }
     clear(folder)
-    for split, images in splits.items():
+    for split, images in source.splits.items():
         names = flat_names(split, images)
-        for image in images:
-            write_image(dice_folder, folder, split, image, names[image.id], index)
-    classes = [entry.name for entry in document.classes]
+        link_pictures(folder / "images" / split, names, source.files)
+        labels = folder / "labels" / split
+        labels.mkdir(parents=True, exist_ok=True)
+        for image_id, name in names.items():
+            text = "".join(f"{line}\n" for line in lines[image_id] if line is not None)
+            (labels / f"{Path(name).stem}.txt").write_text(text)
+    classes = [entry.name for entry in source.document.classes]
     data_yaml = folder / "data.yaml"
     content: dict[str, object] = {"path": str(folder.resolve()), "train": "images/train", "val": "images/val"}
-    if counts.get("test"):
+    if source.counts.get("test"):
         content["test"] = "images/test"
-    data_yaml.write_text(yaml.safe_dump({**content, "names": dict(enumerate(classes))}, sort_keys=False))
-    return Converted(folder, data_yaml, counts, classes, tuple(notes))
+    data_yaml.write_text(
+        yaml.safe_dump({**content, **shape.as_yaml(), "names": dict(enumerate(classes))}, sort_keys=False)
+    )
+    notes = (*source.notes, *shape.notes, *left_out(lines.values()))
+    return Converted(folder, data_yaml, source.counts, classes, notes)
 
 
-def read_document(folder: Path, task: TaskType) -> DiceDocument:
-    """The task's annotation file, else the old single one. Raises InvalidDataset."""
-    for name in (ANNOTATION_FILES[task], OLD_ANNOTATION_FILE):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))
-        except (UnicodeDecodeError, ValueError) as error:
-            raise InvalidDataset(f"{name} is not JSON: {error}") from error
-        document, found = parse_document(name, content)
-        if document is not None:
-            found = problems(name, document)
-        fatal = [problem for problem in found if problem.fatal]
-        if document is None or fatal:
-            shown = "; ".join(f"{p.field}: {p.message} {p.image or ''}".strip() for p in fatal[:SHOWN_MAX])
-            raise InvalidDataset(f"{name} has {len(fatal)} problems: {shown}")
-        return document
-    raise InvalidDataset(f"{folder} holds neither {ANNOTATION_FILES[task]} nor {OLD_ANNOTATION_FILE}")
-
-
-def with_val_split(document: DiceDocument) -> tuple[dict[str, list[DiceImage]], list[str]]:
-    """Images by split, ``train`` and ``val`` never empty, and what was decided. Raises InvalidDataset."""
-    splits: dict[str, list[DiceImage]] = {}
-    for image in document.images:
-        splits.setdefault(image.split or "train", []).append(image)
-    notes = []
-    if not splits.get("train"):
-        raise InvalidDataset("the data set has no image in split train")
-    if not splits.get("val"):
-        ordered = sorted(splits["train"], key=lambda image: hashlib.sha256(image.file_name.encode()).digest())
-        count = max(1, round(len(ordered) * VAL_SHARE))
-        if len(ordered) < 2:
-            raise InvalidDataset("the data set has no split val, and one image of train cannot be split")
-        splits["val"], splits["train"] = ordered[:count], ordered[count:]
-        notes.append(f"no split val: {count} of {len(ordered)} images of train are used, chosen by file name")
-    return splits, notes
+def left_out(lines: Iterable[list[str | None]]) -> list[str]:
+    count = sum(line is None for found in lines for line in found)
+    return [f"{count} objects are left out: crowds, or without any area inside their picture"] if count else []
 
 
 def clear(folder: Path) -> None:
     """Remove our links, labels and Ultralytics' caches of them, which it tells apart by size only; nothing else."""
-    for path in sorted((folder / "images").glob("*/*")):
-        if path.is_symlink():
-            path.unlink()
+    remove_links(folder / "images", "*/*")
     for pattern in ("*/*.txt", "*.cache"):
         for path in sorted((folder / "labels").glob(pattern)):
             path.unlink()
 
 
-def flat_names(split: str, images: list[DiceImage]) -> dict[int, str]:
-    """A name for each picture's id: without folders, and no two with one stem, because the stem names the label file.
-
-    Where two would clash, all of the split get their id appended.
-    """
-    flat = {image.id: image.file_name.removeprefix(f"{split}/").replace("/", "__") for image in images}
-    if len({Path(name).stem for name in flat.values()}) == len(flat):
-        return flat
-    return {image_id: f"{Path(name).stem}__id{image_id}{Path(name).suffix}" for image_id, name in flat.items()}
-
-
-def write_image(
-    dice_folder: Path, folder: Path, split: str, image: DiceImage, name: str, class_index: dict[int, int]
-) -> None:
-    """Link the picture and write its labels. Raises InvalidDataset when the picture is missing."""
-    source = next((dice_folder / path for path in image_paths(image) if (dice_folder / path).is_file()), None)
-    if source is None:
-        raise InvalidDataset(f"the picture {image.file_name} of image id {image.id} is missing")
-    picture = folder / "images" / split / name
-    label = folder / "labels" / split / f"{Path(name).stem}.txt"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    label.parent.mkdir(parents=True, exist_ok=True)
-    os.symlink(source.resolve(), picture)
-    lines = [yolo_line(image, annotation, class_index) for annotation in image.annotations]
-    label.write_text("".join(f"{line}\n" for line in lines if line is not None))
-
-
-def yolo_line(image: DiceImage, annotation: DiceAnnotation, class_index: dict[int, int]) -> str | None:
-    """``class x_center y_center width height``, clipped to the picture; None for a box without any area inside."""
-    assert annotation.bbox is not None
-    x, y, width, height = annotation.bbox
-    left, top = max(0.0, x), max(0.0, y)
-    right, bottom = min(float(image.width), x + width), min(float(image.height), y + height)
-    if right <= left or bottom <= top:
+def yolo_line(
+    task: TaskType, image: DiceImage, annotation: DiceAnnotation, class_index: Mapping[int, int], keypoints: int = 0
+) -> str | None:
+    """An object's line; None for a crowd, which YOLO has no word for, and for what has no area inside the picture."""
+    if annotation.iscrowd:
         return None
-    box = (
-        (left + right) / 2 / image.width,
-        (top + bottom) / 2 / image.height,
-        (right - left) / image.width,
-        (bottom - top) / image.height,
-    )
-    return " ".join([str(class_index[annotation.class_id]), *(f"{value:.8f}" for value in box)])
+    if task is TaskType.SEGMENTATION:
+        rings = rings_of(image, annotation)
+        numbers = relative(image, joined(rings).ravel().tolist()) if rings else None
+    else:
+        points = keypoints_of(image, annotation) if task is TaskType.POSE else []
+        box = clipped(image, annotation.bbox) if annotation.bbox else box_around(image, points)
+        numbers = centred(image, box) if box else None
+        if numbers is not None:
+            # A class with fewer keypoints than another is filled up with ones that are not there.
+            for x, y, visibility in [*points, *[(0.0, 0.0, 0)] * (keypoints - len(points))]:
+                numbers += [*relative(image, [x, y]), str(visibility)]
+    return " ".join([str(class_index[annotation.class_id]), *numbers]) if numbers else None
+
+
+def centred(image: DiceImage, box: Box) -> list[str]:
+    x, y, width, height = box
+    return relative(image, [x + width / 2, y + height / 2, width, height])
+
+
+def relative(image: DiceImage, numbers: list[float]) -> list[str]:
+    """x and y in turn, as shares of width and height."""
+    sides = (image.width, image.height)
+    return [f"{value / sides[place % 2]:.8f}" for place, value in enumerate(numbers)]

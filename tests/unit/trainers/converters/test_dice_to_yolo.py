@@ -11,26 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from events.types.dice import DiceAnnotation, DiceImage
-from trainers.converters.dice_to_yolo import InvalidDataset, convert, convert_dice_to_yolo, flat_names, yolo_line
-
-SIDE = 64
-
-
-def dice(folder: Path, images: list[dict[str, Any]], *, file: str = "annotations_detection.json") -> Path:
-    document = {
-        "format_version": "1.0",
-        "task_type": "object_detection",
-        "classes": [{"id": 7, "name": "seven"}, {"id": 3, "name": "three"}],
-        "images": [{"width": SIDE, "height": SIDE, "annotations": [], **image} for image in images],
-    }
-    for image in images:
-        path = folder / "images" / image["file_name"]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("L", (SIDE, SIDE)).save(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / file).write_text(json.dumps(document))
-    return folder
-
+from events.types.vocabulary import TaskType
+from tests.dice_folders import SIDE, dice, two
+from trainers.converters.dice_to_yolo import Converted, InvalidDataset, convert, convert_dice_to_yolo, yolo_line
+from trainers.converters.linking import flat_names
 
 BOX = {"id": 1, "class_id": 3, "bbox": [16, 8, 32, 16]}
 
@@ -100,10 +84,97 @@ def test_what_cannot_be_trained_on_is_refused_by_name(tmp_path: Path, change: di
 def test_a_missing_picture_and_missing_annotations_are_refused(tmp_path: Path) -> None:
     folder = dice(tmp_path / "dice", [{"id": n, "file_name": f"{n}.png", "split": "train"} for n in (1, 2)])
     (folder / "images" / "1.png").unlink()
-    with pytest.raises(InvalidDataset, match=r"picture 1\.png of image id 1 is missing"):
+    with pytest.raises(InvalidDataset, match=r"id 1 \(1\.png\): images\.file_name: the picture is missing"):
         convert(folder, "detection")
     with pytest.raises(InvalidDataset, match="holds neither"):
         convert(tmp_path, "detection")
+
+
+SQUARE = [16.0, 16.0, 48.0, 16.0, 48.0, 48.0, 16.0, 48.0]
+
+
+def label_of(converted: Converted) -> list[list[float]]:
+    text = (converted.folder / "labels/train/a.txt").read_text()
+    return [[float(number) for number in line.split()] for line in text.splitlines()]
+
+
+def test_crowds_and_boxes_without_an_inside_are_left_out_and_counted(tmp_path: Path) -> None:
+    outside = {"class_id": 3, "bbox": [-0.9, 0, 0.8, 10]}
+    folder = dice(tmp_path, two(BOX, {**BOX, "id": 2, "iscrowd": 1}, {**outside, "id": 3}))
+    converted = convert(folder, "detection")
+    assert len(label_of(converted)) == 1
+    assert converted.notes == ("2 objects are left out: crowds, or without any area inside their picture",)
+
+
+def test_segmentation_writes_polygons_and_joins_the_parts_of_an_object(tmp_path: Path) -> None:
+    second = [2.0, 2.0, 8.0, 2.0, 8.0, 8.0]
+    annotation = {"class_id": 7, "segmentation": [SQUARE, second]}
+    folder = dice(tmp_path, two(annotation), task="segmentation", file="annotations_segmentation.json")
+    [line] = label_of(convert(folder, "segmentation"))
+    corners = {(x * SIDE, y * SIDE) for x, y in zip(line[1::2], line[2::2], strict=True)}
+    assert line[0] == 0
+    assert corners == {(16, 16), (48, 16), (48, 48), (16, 48), (2, 2), (8, 2), (8, 8)}
+
+
+def test_pose_writes_box_and_keypoints_and_says_which_change_places_in_a_mirror(tmp_path: Path) -> None:
+    classes = [{"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"], "skeleton": [[1, 2]]}]
+    points = [32, 16, 2, 16, 8, 1, 70, 8, 2]
+    annotations = [
+        {"class_id": 1, "bbox": [8, 8, 32, 32], "keypoints": points},
+        {"class_id": 1, "keypoints": points},
+    ]
+    folder = dice(tmp_path, two(*annotations), task="pose", file="annotations_pose.json", classes=classes)
+    converted = convert(folder, "pose")
+    first, second = label_of(converted)
+    # The third keypoint lies outside the picture, so it is not there.
+    keypoints = [0.5, 0.25, 2, 0.25, 0.125, 1, 0, 0, 0]
+    assert first == [0, 0.375, 0.375, 0.5, 0.5, *keypoints]
+    assert second == [0, 24 / SIDE, 12 / SIDE, 17 / SIDE, 9 / SIDE, *keypoints]
+    described = yaml.safe_load(converted.data_yaml.read_text())
+    assert (described["kpt_shape"], described["flip_idx"]) == ([3, 3], [0, 2, 1])
+
+
+def test_classification_becomes_a_folder_a_class(tmp_path: Path) -> None:
+    images = [
+        {"id": n, "file_name": f"{n}.png", "split": split, "annotations": [{"id": n, "class_id": 7}]}
+        for n, split in enumerate(["train", "train", "val"], start=1)
+    ]
+    folder = dice(tmp_path, images, task="classification", file="annotations_classification.json")
+    converted = convert(folder, "classification", tmp_path / "yolo")
+    assert converted.data_yaml == converted.folder and converted.counts == {"train": 2, "val": 1}
+    found = sorted(path.relative_to(converted.folder).as_posix() for path in converted.folder.rglob("*.png"))
+    assert found == ["train/seven/1.png", "train/seven/2.png", "val/seven/3.png"]
+    assert (converted.folder / "train/three").is_dir(), "a class without pictures keeps its place"
+
+
+def test_a_split_strategy_deals_the_pictures_out_anew(tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"{n}.png", "split": "train" if n < 9 else "val"} for n in range(1, 11)]
+    folder = dice(tmp_path / "dice", images)
+    strategy = {"type": "ratio", "ratios": {"train": 0.5, "val": 0.3, "test": 0.2}, "seed": 3}
+    converted = convert(folder, "detection", split_strategy=strategy)
+    assert converted.counts == {"train": 5, "val": 3, "test": 2}
+    assert yaml.safe_load(converted.data_yaml.read_text())["test"] == "images/test"
+    with pytest.raises(InvalidDataset, match=r"split_strategy: folds: .* at most|less than or equal to 100"):
+        convert(folder, "detection", split_strategy={"type": "k_fold", "folds": 101})
+    with pytest.raises(InvalidDataset, match="10 pictures cannot be dealt out to 11 folds"):
+        convert(folder, "detection", split_strategy={"type": "k_fold", "folds": 11})
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"no picture", "the picture cannot be opened"),
+        ("cut", "the picture cannot be opened: image file is truncated"),
+        (b"", "the picture cannot be opened"),
+    ],
+)
+def test_a_broken_picture_is_named_before_training_begins(tmp_path: Path, content: bytes | str, words: str) -> None:
+    folder = dice(tmp_path, two())
+    path = folder / "images/a.png"
+    Image.effect_noise((SIDE, SIDE), 50).save(path)
+    path.write_bytes(path.read_bytes()[:1000] if isinstance(content, str) else content)
+    with pytest.raises(InvalidDataset, match=rf"id 1 \(a\.png\): images\.file_name: {words}"):
+        convert(folder, "detection")
 
 
 sides = st.integers(min_value=1, max_value=4000)
@@ -116,7 +187,7 @@ def test_a_box_survives_the_way_to_yolo_and_back(width: int, height: int, data: 
     y = data.draw(st.floats(min_value=0, max_value=height * 0.9))
     w = data.draw(st.floats(min_value=width * 0.01, max_value=width - x))
     h = data.draw(st.floats(min_value=height * 0.01, max_value=height - y))
-    line = yolo_line(image, DiceAnnotation(id=1, class_id=0, bbox=[x, y, w, h]), {0: 0})
+    line = yolo_line(TaskType.DETECTION, image, DiceAnnotation(id=1, class_id=0, bbox=[x, y, w, h]), {0: 0})
     assert line is not None
     _, *numbers = line.split()
     x_center, y_center, box_width, box_height = (float(number) for number in numbers)
