@@ -14,6 +14,7 @@ from events.types.checkpoints import CheckpointSaved
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
+    JobDescribed,
     JobFailed,
     JobFound,
     JobLaunched,
@@ -97,6 +98,10 @@ def _created(job: Job, event: Event[Fact], data: JobCreated) -> Changes:
         "total_epochs": job.total_epochs or (config_epochs if isinstance(config_epochs, int) else None),
         "created_at": event.time,
     }
+
+
+def _described(job: Job, event: Event[Fact], data: JobDescribed) -> Changes:
+    return {name: value or None for name, value in data.model_dump(exclude={"requested_by"}, exclude_none=True).items()}
 
 
 def _queued(job: Job, event: Event[Fact], data: JobQueued) -> Changes:
@@ -343,6 +348,7 @@ def _session_closed(job: Job, event: Event[Fact], data: SessionClosed) -> Change
 
 _HANDLERS: Final[Mapping[type[Fact], Callable[[Job, Event[Fact], Any], Changes]]] = {
     JobCreated: _created,
+    JobDescribed: _described,
     JobQueued: _queued,
     JobLaunched: _launched,
     JobStarted: _started,

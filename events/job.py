@@ -67,6 +67,8 @@ class Job(BaseModel):
     config: JsonObject = Field(default_factory=dict)
     advanced_config: JsonObject | None = None
     launch: bool = True
+    tags: list[str] | None = None
+    notes: str | None = None
     primary_metric: str | None = None
     primary_metric_mode: str | None = None
 

@@ -17,6 +17,7 @@ from events.types.datasets import DatasetRegistered
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
+    JobDescribed,
     JobFailed,
     JobFound,
     JobLaunched,
@@ -75,6 +76,7 @@ EVENT_TYPES: Final = (
     EventType("training.session.closed", 1, SessionClosed, (JOBS,), "a sender said its last word"),
     EventType("training.events.dropped", 1, EventsDropped, JOB_TOPICS, "a sender had to leave something out"),
     EventType("training.job.created", 1, JobCreated, (JOBS,), "somebody asked for a training run"),
+    EventType("training.job.described", 1, JobDescribed, (JOBS,), "somebody changed its name, tags or notes"),
     EventType("training.job.queued", 1, JobQueued, (JOBS,), "the launcher took the job into its queue"),
     EventType("training.job.launched", 1, JobLaunched, (JOBS,), "the launcher started an attempt"),
     EventType("training.job.started", 1, JobStarted, (JOBS,), "the trainer runs"),

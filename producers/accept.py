@@ -17,6 +17,7 @@ from producers.callbacks import Body, ReportLogs
 from producers.commands import CreateJob, RegisterDataset
 from producers.database import Connection, Pool, transaction
 from producers.decide import Decision, Situation, decide
+from producers.describe import DescribeJob
 from producers.errors import FieldProblem, Invalid
 from producers.job_state import load_dataset, load_jobs
 from producers.queries import load_queries
@@ -118,7 +119,8 @@ def _hash(name: str, command: Body) -> str:
 
 
 def _receipt_key(job_id: int | None, attempt: int, command: Body, request_hash: str) -> str | None:
-    if job_id is None:
+    if job_id is None or isinstance(command, DescribeJob):
+        # A description that is repeated changes nothing by itself, and going back to an older one is no repeat.
         return None
     if isinstance(command, ReportLogs) and any(entry.timestamp is None for entry in command.logs):
         return None

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from events.types.datasets import DatasetRegistered
 from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.callbacks import Body
+from producers.describe import DescribeJob, Notes, Tags
 
 FRAMEWORK_OF_MODEL: Final = (
     # model name starts with   framework
@@ -50,6 +51,8 @@ class CreateJob(Body):
     advanced_config: Annotated[StorableObject, Field(max_length=CONFIG_KEYS_MAX)] | None = None
     name: Text | None = None
     description: Text | None = None
+    tags: Tags = Field(default_factory=list)
+    notes: Notes | None = None
     launch: bool = True
 
     @field_validator("config")
@@ -128,6 +131,7 @@ class RegisterDataset(Body):
 
 Command = (
     CreateJob
+    | DescribeJob
     | StopJob
     | QueueJob
     | LaunchJob

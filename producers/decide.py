@@ -51,6 +51,7 @@ from producers.commands import (
     RegisterDataset,
     StopJob,
 )
+from producers.describe import DescribeJob, changes, first_description
 from producers.errors import FieldProblem, Invalid, NotFound, Refused
 from training_sdk.wire import RECORD_BYTES_MAX
 
@@ -139,7 +140,14 @@ def _create_job(situation: Situation, command: CreateJob) -> Decision:
         primary_metric=_text(command.config.get("primary_metric")),
         primary_metric_mode=_text(command.config.get("primary_metric_mode")),
     )
-    return Decision([created], {"id": situation.id}, job_id=situation.id)
+    described = first_description(command.tags, command.notes)
+    return Decision([created, *described], {"id": situation.id}, job_id=situation.id)
+
+
+def _describe_job(situation: Situation, command: DescribeJob) -> Decision:
+    job = _existing(situation)
+    described = changes(job, command)
+    return Decision([] if described is None else [described], {"id": job.id}, job.attempt)
 
 
 def _text(value: Any) -> str | None:
@@ -355,6 +363,7 @@ def _register_dataset(situation: Situation, command: RegisterDataset) -> Decisio
 
 DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     CreateJob: _create_job,
+    DescribeJob: _describe_job,
     StopJob: _stop_job,
     QueueJob: _queue_job,
     LaunchJob: _launch_job,

@@ -23,6 +23,7 @@ LEFT JOIN artifacts_session_marks AS artifacts
 LEFT JOIN metrics_session_marks AS metrics ON metrics.session = outbox.session AND metrics.topic = outbox.topic
 LEFT JOIN logs_session_marks AS logs ON logs.session = outbox.session AND logs.topic = outbox.topic
 WHERE outbox.job_id = ANY(:job_ids::bigint[])
+  AND outbox.type <> 'training.job.described.v1' -- no part of what a run did: an ended job stays ended
   AND (
       outbox.seq IS NULL
       OR outbox.seq > CASE outbox.topic

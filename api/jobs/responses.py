@@ -45,6 +45,7 @@ class JobAnswer(BaseModel):
             "example": {
                 "id": 25,
                 "name": "Vehicle Detection v1",
+                "tags": ["baseline"],
                 "status": "completed",
                 "model_name": "yolo11n",
                 "framework": "ultralytics",
@@ -74,6 +75,8 @@ class JobAnswer(BaseModel):
     id: int
     name: str | None
     description: str | None
+    tags: list[str]
+    notes: str | None
     status: str = Field(description="pending, running, completed, stopped or failed")
     state: str = Field(description="the exact state; `finishing` until all of an ended run can be read")
     integrity: str | None = Field(description="`complete`, or `pending` when something was not read 10 s after the end")
@@ -123,6 +126,8 @@ def job_answer(job: Job, visible: Visible, mlflow: tuple[str, str] | None = None
         id=job.id,
         name=job.name,
         description=job.description,
+        tags=job.tags or [],
+        notes=job.notes,
         status=visible.status,
         state=visible.state,
         integrity=visible.integrity,

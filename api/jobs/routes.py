@@ -16,6 +16,7 @@ from api.jobs.responses import JobAnswer, time_text
 from producers.accept import accept
 from producers.commands import CreateJob
 from producers.database import transaction
+from producers.describe import DescribeJob
 
 router = APIRouter(prefix="/api/v1/training/jobs", tags=["training jobs"], route_class=StrictRoute)
 JobId = Annotated[int, Path(ge=1, le=JOB_ID_MAX, examples=[25])]
@@ -88,6 +89,16 @@ def _fits(answer: JobAnswer, filters: dict[str, Any], search: str | None) -> boo
     found = search is None or any(search.lower() in (text or "").lower() for text in (answer.name, answer.model_name))
     same_status = filters["status"] in (None, answer.status)
     return found and same_status and filters["dataset_id"] in (None, answer.dataset_id)
+
+
+@router.patch("/{job_id}", summary="Change name, description, tags or notes, also after the end")
+async def describe_job(
+    job_id: JobId, body: DescribeJob, api: Api, response: Response, key: IdempotencyKey = None
+) -> JobAnswer:
+    """Fields that are not sent stay; null takes one away. What changed stands in the audit trail."""
+    note_position(response, await accept(api.pool, job_id, body, key, datetime.now(UTC)))
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        return await read_answer(tx, job_id)
 
 
 @router.get("/{job_id}", summary="A training job, with its results once it ended")

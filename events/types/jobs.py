@@ -31,6 +31,16 @@ class JobCreated(Fact):
     primary_metric_mode: Text | None = None
 
 
+class JobDescribed(Fact):
+    """What people call the job; only what changed. Empty: it was taken away."""
+
+    name: Text | None = None
+    description: Text | None = None
+    tags: list[Text] | None = Field(default=None, description="all of them")
+    notes: str | None = Field(default=None, max_length=LOG_MESSAGE_LENGTH_MAX)
+    requested_by: Text
+
+
 class JobQueued(Fact):
     reason: Text
 

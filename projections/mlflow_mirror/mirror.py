@@ -7,13 +7,23 @@ because one process mirrors and MLflow is asked before a run is made. MLflow tak
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from events.envelope import Event
+from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
-from events.types.jobs import JobCompleted, JobCreated, JobFailed, JobStarted, JobStopped, ProcessExited
+from events.types.jobs import (
+    JobCompleted,
+    JobCreated,
+    JobDescribed,
+    JobFailed,
+    JobStarted,
+    JobStopped,
+    ProcessExited,
+)
 from events.types.metrics import MetricsReported
 from events.types.vocabulary import Fact
 from producers.database import Connection
@@ -29,12 +39,17 @@ if TYPE_CHECKING:
 
 RUN_TABLES: Final = Path(__file__).parent / "runs.sql"
 METRIC_TABLES: Final = Path(__file__).parent / "metrics.sql"
-RUN_EVENTS: Final = (JobCreated, JobStarted, CheckpointSaved, JobCompleted, JobFailed, JobStopped, ProcessExited)
+RUN_EVENTS: Final = (
+    *(JobCreated, JobDescribed, JobStarted, CheckpointSaved, ArtifactSaved),
+    *(JobCompleted, JobFailed, JobStopped, ProcessExited),
+)
 EXPERIMENT: Final = "epochlog"
 BATCH_METRICS_MAX: Final = 1_000
 BATCH_PARAMETERS_MAX: Final = 100
+TAG_LENGTH_MAX: Final = 5_000
 NO_STEP: Final = 0
 
+logger = logging.getLogger(__name__)
 run_queries: Final = load_queries(RUN_TABLES)
 metric_queries: Final = load_queries(METRIC_TABLES)
 Answer = TypeVar("Answer")
@@ -62,11 +77,29 @@ class Mlflow:
         except OSError as error:
             raise Unavailable(f"MLflow cannot be reached: {error}") from error
 
+    async def keep(self, run_id: str, name: str, content: dict[str, Any]) -> None:
+        """Log a small JSON file. The tags say the same: a store of MLflow's that takes none stops nothing."""
+        try:
+            await self.ask(lambda client: client.log_dict(run_id, content, name))
+        except (Unavailable, BadEvent) as error:
+            logger.warning("%s is not among the artifacts of MLflow run %s: %s", name, run_id, error)
+
     async def run_of(self, job_id: int, created: Event[Fact] | None = None) -> tuple[str, str]:
         """(run id, experiment id) of a job, made where there is none yet."""
         if job_id not in self._runs:
             self._runs[job_id] = await self.ask(lambda client: _find_or_make(client, job_id, created))
         return self._runs[job_id]
+
+
+def reference_of(data: Fact) -> tuple[str, dict[str, Any]] | None:
+    """Name and content of the small file that stands for an object of the store among a run's MLflow artifacts."""
+    if isinstance(data, CheckpointSaved):
+        which = data.checkpoint_path.rpartition("/")[2]
+        return f"checkpoints/{which}.json", data.model_dump(mode="json", exclude_none=True)
+    if isinstance(data, ArtifactSaved):
+        name = data.object_uri.rpartition("/")[2]  # made safe for a path already
+        return f"artifacts/{name}.json", data.model_dump(mode="json", exclude_none=True)
+    return None
 
 
 def _find_or_make(client: MlflowClient, job_id: int, created: Event[Fact] | None) -> tuple[str, str]:
@@ -85,6 +118,8 @@ async def follow_runs(tx: Connection, events: Sequence[Event[Fact]], mlflow: Mlf
         run_id, experiment_id = await mlflow.run_of(event.job_id, event)
         await run_queries.save(tx, job_id=event.job_id, run_id=run_id, experiment_id=experiment_id)
         await mlflow.ask(_change(run_id, event))
+        if (reference := reference_of(event.data)) is not None:
+            await mlflow.keep(run_id, *reference)
 
 
 def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
@@ -100,6 +135,12 @@ def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
                 tags = {"mlflow.runName": data.name or f"job {event.job_id}", "epochlog.framework": data.framework}
                 tags["mlflow.note.content"] = data.description
                 client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
+            case JobDescribed():
+                tags = {"mlflow.runName": f"job {event.job_id}" if data.name == "" else data.name}
+                tags["mlflow.note.content"] = data.notes if data.notes is not None else data.description
+                tags["epochlog.tags"] = None if data.tags is None else ", ".join(data.tags)
+                said = {name: value[:TAG_LENGTH_MAX] for name, value in tags.items() if value is not None}
+                client.log_batch(run_id, tags=[RunTag(name, value) for name, value in said.items()])
             case JobStarted():
                 client.update_run(run_id, status="RUNNING")
             case CheckpointSaved():
@@ -107,12 +148,14 @@ def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
                 tags = {f"epochlog.checkpoint.{which}": data.checkpoint_path}
                 tags[f"epochlog.checkpoint.{which}.object"] = data.object_uri
                 client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
+            case ArtifactSaved():
+                client.set_tag(run_id, mlflow_key(f"epochlog.artifact.{data.name}"), data.object_uri)
             case JobCompleted():
                 client.set_terminated(run_id, "FINISHED", moment)
             case JobStopped():
                 client.set_terminated(run_id, "KILLED", moment)
             case JobFailed():
-                client.set_tag(run_id, "epochlog.error", f"{data.error_code}: {data.error_message}"[:5_000])
+                client.set_tag(run_id, "epochlog.error", f"{data.error_code}: {data.error_message}"[:TAG_LENGTH_MAX])
                 client.set_terminated(run_id, "FAILED", moment)
             case ProcessExited():
                 if client.get_run(run_id).info.status == "RUNNING":
