@@ -317,8 +317,11 @@ class TrainerSDK:
         return str(local_path) if uri is None else uri
 
     def download_dataset(self, dataset_id: int | None = None, task_type: str | None = None) -> str:
-        """Fetch the data set (DICE format) and return the local folder. Waits. Raises DatasetNotFound."""
-        return download_dataset(self.settings, dataset_id, task_type)
+        """Fetch the data set (DICE format) and return the local folder. Waits. Raises DatasetNotFound.
+
+        A line in the log says every few seconds how far it is.
+        """
+        return download_dataset(self.settings, dataset_id, task_type, self.log_info)
 
     def resume_checkpoint(self) -> str | None:
         """The checkpoint to go on from as a local file (or folder), None to begin anew. Waits.

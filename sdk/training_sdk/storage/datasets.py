@@ -6,13 +6,10 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
-import stat
 import time as clock
-import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
@@ -22,8 +19,11 @@ from minio.error import S3Error
 
 from training_sdk.delivery.transport import backoff_s
 from training_sdk.settings import RunSettings, SettingsError
+from training_sdk.storage.names import safe_name
+from training_sdk.storage.progress import Progress
 from training_sdk.storage.s3 import open_store, split_uri
 from training_sdk.storage.uploads import STORE_ERRORS
+from training_sdk.storage.zips import unpack
 
 PARALLEL: Final = 8
 TRIES: Final = 5
@@ -50,12 +50,18 @@ class RemoteFile:
     etag: str
 
 
-def download_dataset(settings: RunSettings, dataset_id: int | None = None, task_type: str | None = None) -> str:
+def download_dataset(
+    settings: RunSettings,
+    dataset_id: int | None = None,
+    task_type: str | None = None,
+    say: Callable[[str], object] = logger.info,
+) -> str:
     """Fetch a data set, unless it lies in the cache already, and return its folder (absolute path).
 
     Looks at DATASET_S3_URI or DATASET_PATH (a folder or one zip; a local path is taken as it is), without them at
     ``s3://<datasets bucket>/<dataset_id>/``. Of the annotation files only the task's is fetched. Files are complete
-    (size, and MD5 where the store's ETag is one) or the call fails; a broken download goes on where it was.
+    (size, and MD5 where the store's ETag is one) or the call fails; a broken download goes on where it was, also in
+    another process. How far it is goes to ``say`` every few seconds, from any thread.
     Raises DatasetNotFound.
     """
     number = settings.dataset_id if dataset_id is None else dataset_id
@@ -72,12 +78,13 @@ def download_dataset(settings: RunSettings, dataset_id: int | None = None, task_
             return str(path.resolve())
         raise DatasetNotFound(f"data set {number}: {uri!r} is neither an s3:// address nor a folder here")
     try:
-        return str(_fetch(open_store(settings, connections=PARALLEL), uri, task, settings.data_dir / "cache/datasets"))
+        cache = settings.data_dir / "cache/datasets"
+        return str(_fetch(open_store(settings, connections=PARALLEL), uri, task, cache, f"data set {number}", say))
     except (SettingsError, *STORE_ERRORS) as error:
         raise DatasetNotFound(f"data set {number} at {uri}: {error}") from error
 
 
-def _fetch(store: Minio, uri: str, task: str | None, cache: Path) -> Path:
+def _fetch(store: Minio, uri: str, task: str | None, cache: Path, what: str, say: Callable[[str], object]) -> Path:
     bucket, prefix = split_uri(uri)
     listing = retried(lambda: _listing(store, bucket, prefix))
     files = _of_task(listing, task, uri) if not prefix.endswith(".zip") else listing
@@ -90,11 +97,19 @@ def _fetch(store: Minio, uri: str, task: str | None, cache: Path) -> Path:
         if not target.is_dir():
             partial = cache / f"{target.name}.partial"
             partial.mkdir(exist_ok=True)
-            with ThreadPoolExecutor(PARALLEL, thread_name_prefix="dataset") as pool:
-                list(pool.map(lambda file: _download(store, bucket, file, partial), files))
+            progress = Progress(what, len(files), say)
+            _download_all(store, bucket, files, partial, progress)
             if prefix.endswith(".zip"):
-                _unpack(partial / files[0].name, partial)
-            partial.rename(target)
+                # A folder of its own, begun anew each time: half of an archive is nothing to go on from.
+                unpacked = cache / f"{target.name}.unpacked"
+                shutil.rmtree(unpacked, ignore_errors=True)
+                unpacked.mkdir()
+                unpack(partial / files[0].name, unpacked)
+                unpacked.rename(target)
+                shutil.rmtree(partial)
+            else:
+                partial.rename(target)
+            progress.end()
     if prefix.endswith(".zip"):
         return _root_of(target, task, uri)
     return target.resolve()
@@ -119,42 +134,45 @@ def _listing(store: Minio, bucket: str, prefix: str) -> list[RemoteFile]:
     return sorted(files, key=lambda file: file.name)
 
 
-def safe_name(name: str) -> str:
-    """A relative path that stays below its folder. Raises ValueError for any other."""
-    parts = PurePosixPath(name).parts
-    if (
-        not parts
-        or name.startswith("/")
-        or "\\" in name
-        or "\x00" in name
-        or any(part in ("..", ".") for part in parts)
-    ):
-        raise ValueError(f"the name {name[:120]!r} leads out of the data set's folder")
-    return "/".join(parts)
-
-
 def _of_task(files: Sequence[RemoteFile], task: str | None, uri: str) -> list[RemoteFile]:
     annotations = {file.name for file in files if file.name.startswith("annotations") and file.name.endswith(".json")}
     if task is None:
         return list(files)
-    wanted = f"annotations_{task}.json"
-    if wanted not in annotations:
+    wanted = next((name for name in _annotation_names(task) if name in annotations), None)
+    if wanted is None:
         have = ", ".join(sorted(annotations)) or "no annotation file at all"
-        raise ValueError(f"it has no {wanted}; it has {have}")
+        raise ValueError(f"it has no annotations_{task}.json; it has {have}")
     return [file for file in files if file.name == wanted or file.name not in annotations]
 
 
-def _download(store: Minio, bucket: str, file: RemoteFile, folder: Path) -> None:
+def _annotation_names(task: str) -> tuple[str, str]:
+    """The task's own file, and the old one for all tasks."""
+    return f"annotations_{task}.json", "annotations.json"
+
+
+def _download_all(store: Minio, bucket: str, files: Sequence[RemoteFile], folder: Path, progress: Progress) -> None:
+    """The first error ends it, without waiting for the files that have not begun."""
+    with ThreadPoolExecutor(PARALLEL, thread_name_prefix="dataset") as pool:
+        started = [pool.submit(_download, store, bucket, file, folder, progress) for file in files]
+        try:
+            for download in as_completed(started):
+                download.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _download(store: Minio, bucket: str, file: RemoteFile, folder: Path, progress: Progress) -> None:
     target = folder / file.name
-    if target.is_file() and target.stat().st_size == file.size:
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    retried(lambda: _continue(store, bucket, file, part))
-    part.rename(target)
+    if not (target.is_file() and target.stat().st_size == file.size):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        retried(lambda: _continue(store, bucket, file, part, progress))
+        part.rename(target)
+    progress.finished_file()
 
 
-def _continue(store: Minio, bucket: str, file: RemoteFile, part: Path) -> None:
+def _continue(store: Minio, bucket: str, file: RemoteFile, part: Path, progress: Progress) -> None:
     """Fetch what is missing of one file, and check the whole. Raises one of STORE_ERRORS."""
     have = part.stat().st_size if part.exists() else 0
     if have > file.size:
@@ -169,6 +187,7 @@ def _continue(store: Minio, bucket: str, file: RemoteFile, part: Path) -> None:
                 try:
                     for chunk in response.stream(CHUNK_BYTES):
                         out.write(chunk)
+                        progress.received(len(chunk))
                 finally:
                     response.close()
                     response.release_conn()
@@ -206,26 +225,10 @@ def retried(attempt: Callable[[], Result]) -> Result:
     raise AssertionError("unreachable")
 
 
-def _unpack(archive: Path, folder: Path) -> None:
-    """Extract a zip, then delete it. Raises ValueError for names and kinds of entries that do not belong there."""
-    with zipfile.ZipFile(archive) as package:
-        entries = package.infolist()
-        if len(entries) > FILES_MAX:
-            raise ValueError(f"the zip has more than {FILES_MAX} entries")
-        free = shutil.disk_usage(folder).free
-        if (total := sum(entry.file_size for entry in entries)) > free:
-            raise ValueError(f"the zip unpacks to {total} bytes, {free} are free")
-        for entry in entries:
-            safe_name(entry.filename.rstrip("/"))
-            if stat.S_ISLNK(entry.external_attr >> 16):
-                raise ValueError(f"the zip holds a link: {entry.filename[:120]!r}")
-        package.extractall(folder)
-    os.unlink(archive)
-
-
 def _root_of(folder: Path, task: str | None, uri: str) -> Path:
     """The folder with the annotations: the zip's top, or the one folder in it."""
     for root in (folder, *(path for path in folder.iterdir() if path.is_dir())):
-        if (root / f"annotations_{task}.json").is_file() or (task is None and any(root.glob("annotations*.json"))):
+        names = ["annotations*.json"] if task is None else _annotation_names(task)
+        if any(any(root.glob(name)) for name in names):
             return root.resolve()
     raise ValueError(f"it has no annotations_{task}.json")

@@ -11,7 +11,8 @@ from typing import Final
 from minio import Minio
 
 from training_sdk.settings import RunSettings, SettingsError
-from training_sdk.storage.datasets import CHUNK_BYTES, retried, safe_name
+from training_sdk.storage.datasets import CHUNK_BYTES, retried
+from training_sdk.storage.names import safe_name
 from training_sdk.storage.s3 import open_store, split_uri
 from training_sdk.storage.uploads import STORE_ERRORS, sha256_of
 

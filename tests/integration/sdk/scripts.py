@@ -42,6 +42,11 @@ def killed_with_artifacts(folder: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def downloading() -> None:
+    """Fetch the data set of the environment."""
+    TrainerSDK.from_env().download_dataset()
+
+
 def left_to_exit(calls: str) -> None:
     """Report and leave without close()."""
     sdk = TrainerSDK.from_env()

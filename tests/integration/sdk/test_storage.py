@@ -5,17 +5,14 @@ import hashlib
 import io
 import signal
 import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from minio import Minio
 
 from tests.services import World, free_port
 from tests.waiting import eventually
-from training_sdk import DatasetNotFound, RunSettings, TrainerSDK, wire
-from training_sdk.storage.datasets import download_dataset
+from training_sdk import RunSettings, TrainerSDK, wire
 from training_sdk.storage.kinds import Place, checkpoint_upload
 from training_sdk.storage.uploads import UploadQueue
 from training_sdk.sync import sync
@@ -36,27 +33,6 @@ def read(world: World, uri: str) -> bytes:
     finally:
         response.close()
         response.release_conn()
-
-
-def put(world: World, key: str, data: bytes) -> None:
-    world.store().put_object(world.datasets_bucket, key, io.BytesIO(data), len(data))
-
-
-def put_dataset(world: World, prefix: str) -> dict[str, bytes]:
-    files = {
-        "metadata.json": b"{}",
-        "annotations_detection.json": b'{"images": []}',
-        "annotations_classification.json": b'{"images": [1]}',
-        **{f"images/train/{number:03d}.png": bytes([number]) * (1000 + number) for number in range(20)},
-        "images/val/empty.png": b"",
-    }
-    for name, data in files.items():
-        put(world, prefix + name, data)
-    return files
-
-
-def files_below(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 async def test_a_checkpoint_is_announced_only_when_its_object_is_whole_and_completed_comes_after(
@@ -220,93 +196,3 @@ async def test_an_upload_is_tried_again_until_the_store_answers(world: World, tm
     await eventually(lambda: uploads.pending == 0)
     assert len(announced) == 1 and len(tries) == 3 and uploads.last_error == "nobody listens"
     uploads.stop(5)
-
-
-async def test_a_data_set_is_fetched_once_with_the_annotations_of_its_task(world: World) -> None:
-    files = put_dataset(world, "42/")
-    uri = f"s3://{world.datasets_bucket}/42/"
-    settings = settings_of(world, DATASET_ID="42", DATASET_S3_URI=uri, TASK_TYPE="detection")
-    folder = Path(await asyncio.to_thread(download_dataset, settings))
-    found = files_below(folder)
-    del files["annotations_classification.json"]
-    assert found == files
-    stamp = (folder / "metadata.json").stat().st_mtime_ns
-    again = await asyncio.to_thread(download_dataset, settings, 42, "object_detection")
-    assert again == str(folder) and (folder / "metadata.json").stat().st_mtime_ns == stamp
-    put(world, "42/metadata.json", b'{"changed": true}')
-    changed = Path(await asyncio.to_thread(download_dataset, settings))
-    assert changed != folder and (changed / "metadata.json").read_bytes() == b'{"changed": true}'
-
-
-async def test_a_broken_download_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    from training_sdk.storage import datasets
-
-    content = bytes(range(256)) * 40_000
-    put(world, "42/annotations_detection.json", b"{}")
-    put(world, "42/images/large.bin", content)
-    uri = f"s3://{world.datasets_bucket}/42/"
-    settings = settings_of(world, DATASET_ID="42", DATASET_S3_URI=uri, TASK_TYPE="detection")
-    original = datasets._continue
-    offsets: list[int] = []
-
-    def interrupted(store: object, bucket: str, file: datasets.RemoteFile, part: Path) -> None:
-        if file.name == "images/large.bin":
-            offsets.append(part.stat().st_size if part.exists() else 0)
-            if len(offsets) == 1:
-                part.write_bytes(content[:3_000_000])
-                raise ConnectionError("cut in the middle")
-        original(store, bucket, file, part)  # type: ignore[arg-type]  # passed through as it came
-
-    monkeypatch.setattr(datasets, "_continue", interrupted)
-    folder = Path(await asyncio.to_thread(download_dataset, settings))
-    assert (folder / "images/large.bin").read_bytes() == content
-    assert offsets == [0, 3_000_000]
-
-
-async def test_a_zip_is_unpacked_and_its_root_found(world: World) -> None:
-    package = io.BytesIO()
-    with zipfile.ZipFile(package, "w") as archive:
-        archive.writestr("vehicles/annotations_detection.json", "{}")
-        archive.writestr("vehicles/images/train/a.png", b"a")
-    put(world, "sets/vehicles.zip", package.getvalue())
-    uri = f"s3://{world.datasets_bucket}/sets/vehicles.zip"
-    settings = settings_of(world, DATASET_ID="42", DATASET_PATH=uri)
-    folder = Path(await asyncio.to_thread(download_dataset, settings, 42, "detection"))
-    assert folder.name == "vehicles" and (folder / "images/train/a.png").read_bytes() == b"a"
-
-
-async def test_a_zip_whose_names_lead_out_of_the_folder_is_refused(world: World) -> None:
-    package = io.BytesIO()
-    with zipfile.ZipFile(package, "w") as archive:
-        archive.writestr("../escaped.txt", "x")
-    put(world, "bad.zip", package.getvalue())
-    settings = settings_of(world, DATASET_ID="42", DATASET_PATH=f"s3://{world.datasets_bucket}/bad.zip")
-    with pytest.raises(DatasetNotFound, match="leads out of the data set's folder"):
-        await asyncio.to_thread(download_dataset, settings, 42, "detection")
-    assert not list(world.folder.rglob("escaped.txt"))
-
-
-@pytest.mark.parametrize(
-    ("uri", "words"),
-    [
-        ("s3://{bucket}/nothing/", "there is nothing"),
-        ("s3://no-such-bucket-anywhere/42/", "NoSuchBucket"),
-        ("s3://{bucket}/42/", "no annotations_pose.json; it has annotations_detection.json"),
-        ("/no/such/folder", "neither an s3:// address nor a folder"),
-    ],
-)
-async def test_what_cannot_be_fetched_is_said_clearly(world: World, uri: str, words: str) -> None:
-    put(world, "42/annotations_detection.json", b"{}")
-    address = uri.format(bucket=world.datasets_bucket)
-    settings = settings_of(world, DATASET_ID="42", DATASET_S3_URI=address)
-    with pytest.raises(DatasetNotFound, match=words) as caught:
-        await asyncio.to_thread(download_dataset, settings, 42, "pose")
-    assert "data set 42" in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["../up.json", "/etc/passwd", "a/../../b", "", "a\\..\\b", "a\x00b"])
-def test_names_that_leave_the_folder_are_refused(name: str) -> None:
-    from training_sdk.storage.datasets import safe_name
-
-    with pytest.raises(ValueError, match="leads out"):
-        safe_name(name)
