@@ -12,6 +12,7 @@ SELECT EXISTS (
     LEFT JOIN logs_session_marks AS logs ON logs.session = outbox.session AND logs.topic = outbox.topic
     LEFT JOIN datasets_session_marks AS datasets
         ON datasets.session = outbox.session AND datasets.topic = outbox.topic
+    LEFT JOIN models_session_marks AS models ON models.session = outbox.session AND models.topic = outbox.topic
     WHERE outbox.id = :after
       AND (
           outbox.seq IS NULL
@@ -21,6 +22,7 @@ SELECT EXISTS (
               WHEN 'training.metrics' THEN COALESCE(metrics.high, 0)
               WHEN 'training.logs' THEN COALESCE(logs.high, 0)
               WHEN 'training.datasets' THEN COALESCE(datasets.high, 0)
+              WHEN 'training.models' THEN COALESCE(models.high, 0)
               ELSE outbox.seq
           END
       )

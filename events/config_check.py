@@ -19,6 +19,7 @@ from events.types.vocabulary import JsonObject
 
 ALIASES: Final[Mapping[str, str]] = {"batch_size": "batch", "learning_rate": "lr0", "image_size": "imgsz"}
 PROBLEMS_MAX: Final = 200
+VALUE_LENGTH_MAX: Final = 120
 KINDS: Final[Mapping[str, str]] = {
     "integer": "a whole number",
     "number": "a number",
@@ -93,8 +94,7 @@ def _problems_of(error: ValidationError, schema: JsonObject) -> Iterator[ConfigP
     elif error.validator in ("anyOf", "oneOf") and error.context:
         yield from _problems_of_branch(error, schema)
     else:
-        shown = None if isinstance(error.instance, (dict, list)) else error.instance
-        yield ConfigProblem(location, _message(error), shown)
+        yield ConfigProblem(location, _message(error), _shown(error.instance))
 
 
 def _problems_of_branch(error: ValidationError, schema: JsonObject) -> Iterator[ConfigProblem]:
@@ -109,8 +109,14 @@ def _problems_of_branch(error: ValidationError, schema: JsonObject) -> Iterator[
                 yield from _problems_of(sub, schema)
         return
     types = [sub.validator_value for sub in error.context if sub.validator == "type"]
-    shown = None if isinstance(error.instance, (dict, list)) else error.instance
-    yield ConfigProblem(tuple(error.absolute_path), f"must be {_kinds(types)}", shown)
+    yield ConfigProblem(tuple(error.absolute_path), f"must be {_kinds(types)}", _shown(error.instance))
+
+
+def _shown(value: Any) -> Any:
+    """A value as it may be shown back: numbers and short texts."""
+    if isinstance(value, str):
+        return value if len(value) <= VALUE_LENGTH_MAX else f"{value[:VALUE_LENGTH_MAX]}..."
+    return None if isinstance(value, (dict, list)) else value
 
 
 def _message(error: ValidationError) -> str:

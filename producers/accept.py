@@ -14,7 +14,8 @@ import orjson
 from events.types.vocabulary import json_bytes
 from producers import outbox
 from producers.callbacks import Body, ReportLogs
-from producers.commands import CreateJob, RegisterDataset
+from producers.catalogue import Offer, load_models, load_offer
+from producers.commands import CreateJob, RegisterDataset, RegisterModel
 from producers.database import Connection, Pool, transaction
 from producers.decide import Decision, Situation, decide
 from producers.describe import DescribeJob
@@ -28,7 +29,10 @@ queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``outbox_ids`` are where the facts stand until the log has them; empty when nothing had to change."""
+    """``outbox_ids`` are where the facts stand until the log has them; empty when nothing had to change.
+
+    ``id`` is the job's or the data set's, 0 for a model.
+    """
 
     id: int
     answer: dict[str, Any]
@@ -57,6 +61,9 @@ async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None,
 async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | None, now: datetime) -> Receipt:
     # Before the lock: a name of its own for something new, so that equal keys wait for each other.
     await queries.lock_job(tx, name=f"job/{job_id}" if job_id is not None else f"new/{key}")
+    if isinstance(command, RegisterModel):
+        # Two trainers that register at once: the second one sees what the first one said.
+        await queries.lock_job(tx, name=f"model/{command.description.name}")
     request_hash = _hash(type(command).__name__, command)
     if key is not None:
         receipt_key: str | None = f"key/{job_id}/{key}"
@@ -76,9 +83,12 @@ async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | 
 async def _situation(tx: Connection, job_id: int | None, command: Body, now: datetime) -> Situation:
     if isinstance(command, CreateJob):
         new_id: int = await queries.next_job_id(tx)
-        return Situation(new_id, now, dataset=await load_dataset(tx, command.dataset_id))
+        offer = await load_offer(tx, command.model_name, command.framework)
+        return Situation(new_id, now, dataset=await load_dataset(tx, command.dataset_id), offer=offer)
     if isinstance(command, RegisterDataset):
         return Situation(await queries.next_dataset_id(tx), now)
+    if isinstance(command, RegisterModel):
+        return Situation(0, now, offer=Offer(await load_models(tx, [command.description.name])))
     assert job_id is not None, f"{type(command).__name__} needs a job"
     jobs = await load_jobs(tx, [job_id])
     return Situation(job_id, now, job=jobs.get(job_id))
@@ -93,8 +103,9 @@ async def _append(
     request_hash: str,
     now: datetime,
 ) -> Receipt:
-    of_a_job = not isinstance(command, RegisterDataset)
-    address = outbox.Address(str(situation.id), situation.id if of_a_job else None, decision.attempt)
+    of_a_job = not isinstance(command, RegisterDataset | RegisterModel)
+    name = command.description.name if isinstance(command, RegisterModel) else str(situation.id)
+    address = outbox.Address(name, situation.id if of_a_job else None, decision.attempt)
     note = outbox.ReceiptNote(receipt_key, request_hash, decision.answer)
     ids = await outbox.append(tx, address, decision.facts, now, note)
     return Receipt(situation.id, decision.answer, tuple(ids))
@@ -110,7 +121,7 @@ async def _repeat(tx: Connection, receipt_key: str | None, request_hash: str) ->
         message = "this Idempotency-Key was used for another request; use a new key for a new request"
         raise Invalid(message, [FieldProblem(("header", "Idempotency-Key"), message)])
     answer = found["answer"]
-    return Receipt(found["job_id"] or answer["id"], answer, (found["id"],), repeated=True)
+    return Receipt(found["job_id"] or answer.get("id", 0), answer, (found["id"],), repeated=True)
 
 
 def _hash(name: str, command: Body) -> str:

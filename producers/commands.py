@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Self
+from collections.abc import Collection
+from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from events.types.datasets import DatasetRegistered
+from events.types.models import ModelRegistered
 from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.callbacks import Body
 from producers.describe import DescribeJob, Notes, Tags
@@ -16,30 +18,19 @@ FRAMEWORK_OF_MODEL: Final = (
     ("yolo", "ultralytics"),
     ("rtdetr", "ultralytics"),
 )
-"""Until a catalogue of registered models knows better."""
+"""For models that nobody registered, or that several frameworks offer."""
 
-CONFIG_ALIASES: Final = {"batch_size": "batch", "learning_rate": "lr0", "image_size": "imgsz"}
 CONFIG_KEYS_MAX: Final = 500
 
 
-class BasicConfig(Body):
-    """The parameters that every trainer knows; others in ``config`` are the trainer's to check."""
-
-    imgsz: Annotated[int, Field(ge=8, le=16_384, strict=True)] | None = None
-    epochs: Annotated[int, Field(ge=1, le=10_000_000, strict=True)] | None = None
-    batch: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] | None = None
-    lr0: Annotated[float, Field(gt=0, le=1_000, allow_inf_nan=False)] | None = None
-    optimizer: Text | None = None
-    augment: bool | None = None
-    workers: Annotated[int, Field(ge=0, le=1_024, strict=True)] | None = None
-
-
-def with_canonical_names(config: Any) -> Any:
-    """``batch_size`` means ``batch`` and so on; where both stand, the canonical one wins."""
-    if not isinstance(config, dict):
-        return config
-    renamed = {CONFIG_ALIASES[name]: value for name, value in config.items() if name in CONFIG_ALIASES}
-    return {**renamed, **{name: value for name, value in config.items() if name not in CONFIG_ALIASES}}
+def framework_of(model_name: str, offered_by: Collection[str]) -> str | None:
+    """The framework that is meant where none is named: the only one that offers the model, else by its name; None where
+    that does not say it either."""
+    if len(offered_by) == 1:
+        return next(iter(offered_by))
+    name = model_name.lower()
+    guess = next((framework for start, framework in FRAMEWORK_OF_MODEL if name.startswith(start)), None)
+    return guess if guess in offered_by or not offered_by else None
 
 
 class CreateJob(Body):
@@ -57,8 +48,7 @@ class CreateJob(Body):
 
     @field_validator("config")
     @classmethod
-    def _basic_values(cls, config: JsonObject) -> JsonObject:
-        BasicConfig.model_validate(with_canonical_names(config))
+    def _advanced_is_an_object(cls, config: JsonObject) -> JsonObject:
         inside = config.get("advanced_config")
         if inside is not None and not isinstance(inside, dict):
             raise ValueError("advanced_config must be an object")
@@ -69,13 +59,6 @@ class CreateJob(Body):
         if self.advanced_config is not None and "advanced_config" in self.config:
             raise ValueError("advanced_config stands beside and inside config; send it once")
         return self
-
-    @property
-    def framework_or_guess(self) -> str | None:
-        if self.framework is not None:
-            return self.framework
-        name = self.model_name.lower()
-        return next((framework for start, framework in FRAMEWORK_OF_MODEL if name.startswith(start)), None)
 
 
 class StopJob(Body):
@@ -129,6 +112,12 @@ class RegisterDataset(Body):
     description: DatasetRegistered
 
 
+class RegisterModel(Body):
+    """A model that a trainer offers. The same again changes nothing."""
+
+    description: ModelRegistered
+
+
 Command = (
     CreateJob
     | DescribeJob
@@ -141,4 +130,5 @@ Command = (
     | JudgeLost
     | JudgeFound
     | RegisterDataset
+    | RegisterModel
 )

@@ -39,6 +39,7 @@ from producers.callbacks import (
     ReportProgress,
     ReportStarted,
 )
+from producers.catalogue import Offer
 from producers.commands import (
     CreateJob,
     JudgeFound,
@@ -49,10 +50,12 @@ from producers.commands import (
     RecordStopped,
     RecordStopSignal,
     RegisterDataset,
+    RegisterModel,
     StopJob,
 )
 from producers.describe import DescribeJob, changes, first_description
 from producers.errors import FieldProblem, Invalid, NotFound, Refused
+from producers.job_check import creation_problems
 from training_sdk.wire import RECORD_BYTES_MAX
 
 LOG_EVENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 1_000
@@ -67,6 +70,7 @@ class Situation:
     now: datetime
     job: Job | None = None
     dataset: DatasetRegistered | None = None
+    offer: Offer = field(default_factory=Offer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +116,8 @@ def _check_epoch(job: Job, epoch: int | None, total: int | None = None) -> None:
 
 
 def _create_job(situation: Situation, command: CreateJob) -> Decision:
-    problems: list[FieldProblem] = []
-    framework = command.framework_or_guess
-    if framework is None:
-        message = f"no framework is known for model {command.model_name!r}; name one"
-        problems.append(FieldProblem(("body", "framework"), message))
     dataset = situation.dataset
-    if dataset is None:
-        message = f"data set {command.dataset_id} is not registered"
-        problems.append(FieldProblem(("body", "dataset_id"), message, command.dataset_id))
-    elif command.task_type not in dataset.task_types:
-        message = f"data set {command.dataset_id} has annotations for {', '.join(dataset.task_types)} only"
-        problems.append(FieldProblem(("body", "task_type"), message, str(command.task_type)))
+    framework, problems = creation_problems(command, dataset, situation.offer)
     if problems or dataset is None:
         raise Invalid("; ".join(problem.message for problem in problems), problems)
     created = JobCreated(
@@ -361,6 +355,13 @@ def _register_dataset(situation: Situation, command: RegisterDataset) -> Decisio
     return Decision([registered], {"id": situation.id})
 
 
+def _register_model(situation: Situation, command: RegisterModel) -> Decision:
+    model = command.description
+    known = situation.offer.models.get(model.framework)
+    answer = {"name": model.name, "framework": model.framework}
+    return Decision([] if known == model else [model], answer)
+
+
 DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     CreateJob: _create_job,
     DescribeJob: _describe_job,
@@ -373,6 +374,7 @@ DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     JudgeLost: _judge_lost,
     JudgeFound: _judge_found,
     RegisterDataset: _register_dataset,
+    RegisterModel: _register_model,
     ReportStarted: _started,
     ReportProgress: _progressed,
     ReportMetrics: _measured,

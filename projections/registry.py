@@ -65,7 +65,7 @@ PROJECTIONS: Final = (
     Projection("logs", CORE, LOGS, 1, logs.TABLES, {LogWritten: logs.append}),
     Projection("system", CORE, SYSTEM, 1, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
     Projection("datasets", CORE, DATASETS, 1, datasets.TABLES, {DatasetRegistered: datasets.record}),
-    Projection("models", CORE, MODELS, 1, models.TABLES, {ModelRegistered: models.record}),
+    Projection("models", CORE, MODELS, 2, models.TABLES, {ModelRegistered: models.record}),
     Projection("mlflow-runs", MLFLOW, JOBS, 1, mirror.RUN_TABLES, dict.fromkeys(mirror.RUN_EVENTS, mirror.follow_runs)),
     Projection("mlflow-metrics", MLFLOW, METRICS, 1, mirror.METRIC_TABLES, {MetricsReported: mirror.log_metrics}),
 )

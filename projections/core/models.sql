@@ -1,16 +1,20 @@
 -- name: create_tables#
+-- Two frameworks may offer a model of the same name.
 CREATE TABLE models (
-    name text PRIMARY KEY,
+    name text NOT NULL,
     framework text NOT NULL,
     task_types text[] NOT NULL,
     description text,
-    capability jsonb NOT NULL,
-    registered_at timestamptz NOT NULL
+    parameters bigint,
+    registered_at timestamptz NOT NULL,
+    -- The event's data, whole.
+    document jsonb NOT NULL,
+    PRIMARY KEY (name, framework)
 );
 
 -- name: save*!
-INSERT INTO models (name, framework, task_types, description, capability, registered_at)
-VALUES (:name, :framework, :task_types, :description, :capability, :registered_at)
-ON CONFLICT (name) DO UPDATE SET
-    framework = excluded.framework, task_types = excluded.task_types, description = excluded.description,
-    capability = excluded.capability, registered_at = excluded.registered_at;
+INSERT INTO models (name, framework, task_types, description, parameters, registered_at, document)
+VALUES (:name, :framework, :task_types, :description, :parameters, :registered_at, :document)
+ON CONFLICT (name, framework) DO UPDATE SET
+    task_types = excluded.task_types, description = excluded.description, parameters = excluded.parameters,
+    registered_at = excluded.registered_at, document = excluded.document;

@@ -34,7 +34,14 @@ _ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "optimizer": ("optimizer",),
     "augment": ("augment",),
 }
-_EXTRA: Final = ("device", "pretrained", "cache", "workers", "project", "name", "save_period", "seed", "patience")
+PLATFORM_KEYS: Final = frozenset(
+    {
+        *("early_stopping", "limits", "max_retries", "split_strategy", "primary_metric", "primary_metric_mode"),
+        *("custom_prompts", "augmentation"),
+    }
+)
+"""What a job's config holds for the platform; no parameters of a training."""
+_PARTS: Final = frozenset({"config", "basic", "advanced_config", "advanced"})
 
 
 class SettingsError(ValueError):
@@ -151,7 +158,7 @@ class RunSettings:
         return load_config(path) if path else {}
 
     def basic_config(self) -> dict[str, Any]:
-        """imgsz, epochs, batch, lr0, optimizer, augment, and what else of the basic config was given.
+        """imgsz, epochs, batch, lr0, optimizer, augment, and whatever else of the basic config was given.
 
         Order: the spec's 4.4.1 variables and CONFIG, then CONFIG_* (4.8), then CONFIG_PATH (4.7), then the defaults.
         Raises SettingsError naming the variable and its value.
@@ -163,13 +170,12 @@ class RunSettings:
         for name, default in BASIC_DEFAULTS.items():
             where, raw = self._basic_value(name, newest, oldest if isinstance(oldest, dict) else {})
             basic[name] = default if raw is None else _converted(where, raw, default)
-        for name in _EXTRA:
-            value = self.environment.get("DEVICE") if name == "device" else None
-            for source in (newest, oldest):
-                if value is None and isinstance(source, dict):
-                    value = source.get(name)
-            if value is not None:
-                basic[name] = value
+        known = {alias for aliases in _ALIASES.values() for alias in aliases} | PLATFORM_KEYS | _PARTS
+        for source in (oldest, newest):
+            if isinstance(source, dict):
+                basic |= {name: value for name, value in source.items() if name not in known and value is not None}
+        if device := self.environment.get("DEVICE"):
+            basic["device"] = device
         return basic
 
     def was_given(self, name: str) -> bool:

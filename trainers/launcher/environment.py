@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from events.config_check import with_canonical_names
 from events.job import Job
-from producers.commands import with_canonical_names
 from trainers.launcher.settings import Settings
 
 # What the process needs of ours to run at all. Nothing else is passed on: the service's secrets are none of a

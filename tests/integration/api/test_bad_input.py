@@ -190,7 +190,7 @@ async def test_non_finite_numbers_are_welcome_in_metric_maps_only(client: httpx.
         ({"dataset_id": -1}, ["dataset_id"]),
         ({"config": []}, ["config"]),
         ({"config": {"epochs": 0, "imgsz": "big", "lr0": -1}}, ["epochs", "imgsz", "lr0"]),
-        ({"config": {"batch_size": 0, "learning_rate": "fast"}}, ["batch", "lr0"]),
+        ({"config": {"batch_size": 0, "learning_rate": "fast"}}, ["batch_size", "learning_rate"]),
         ({"advanced_config": {"a": 1}, "config": {"advanced_config": {"b": 1}}}, ["body"]),
         ({"name": "a\x00b"}, ["name"]),
         ({"name": "x" * 5000}, ["name"]),

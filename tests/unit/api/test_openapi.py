@@ -24,7 +24,7 @@ def test_every_route_says_what_it_does(path: str, method: str, route: dict[str, 
     [
         *("CreateJob", "ReportStarted", "ReportProgress", "ReportMetrics", "ReportCheckpoint", "ReportCompletion"),
         *("ReportLogs", "NewDataset", "JobAnswer", "CallbackAnswer", "LogAnswer", "Commands", "StopAnswer"),
-        *("History", "SeriesAnswer", "LogPage", "DatasetAnswer"),
+        *("History", "SeriesAnswer", "LogPage", "DatasetAnswer", "ModelAnswer", "NewModel"),
     ],
 )
 def test_what_is_sent_and_answered_has_an_example(name: str) -> None:

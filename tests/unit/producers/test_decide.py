@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from events.codec import data_bytes
 from events.evolution import evolve
@@ -31,6 +30,7 @@ from producers.commands import (
     QueueJob,
     RecordStopSignal,
     RegisterDataset,
+    RegisterModel,
     StopJob,
 )
 from producers.decide import DECIDERS, Decision, Situation, decide
@@ -136,7 +136,7 @@ def test_what_contradicts_the_state_is_refused(command: Body, given: tuple[Fact,
         ask(command, *given)
 
 
-ABOUT_A_JOB = [kind for kind in DECIDERS if kind not in (CreateJob, RegisterDataset)]
+ABOUT_A_JOB = [kind for kind in DECIDERS if kind not in (CreateJob, RegisterDataset, RegisterModel)]
 
 
 @pytest.mark.parametrize("command_type", ABOUT_A_JOB)
@@ -207,5 +207,8 @@ def test_an_epoch_beyond_the_job_is_invalid() -> None:
     ],
 )
 def test_wrong_basic_parameters_are_refused_under_each_of_their_names(body: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError):
-        CreateJob.model_validate({"model_name": "yolo11n", "task_type": "detection", "dataset_id": 1, **body})
+    command = CreateJob.model_validate({"model_name": "yolo11n", "task_type": "detection", "dataset_id": 1, **body})
+    with pytest.raises(Invalid) as caught:
+        decide(Situation(25, NOON, dataset=DATASET), command)
+    given = next(iter(body["config"]))
+    assert [problem.location for problem in caught.value.problems] == [("body", "config", given)]
