@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from producers.database import connect
+from producers.database import connect, open_pool
 from producers.kafka.create_topics import create_topics
 from producers.migrate import migrate, raise_ids
-from projections.registry import PROJECTIONS
+from projections.registry import MLFLOW, PROJECTIONS
+from projections.runtime.build import bring_up_to_date
 from projections.runtime.replay import highest_key
-from projections.runtime.versions import create_missing
+from projections.runtime.versions import Version, create_missing
 from projections.settings import Settings
 from training_sdk.wire import DATASETS, JOBS
+
+
+async def _build_new_versions(settings: Settings) -> list[Version]:
+    """Before readers come who want them. MLflow may be away now: its mirror's versions are built by its worker."""
+    pool = await open_pool(settings.database_url, size_max=3, name="epochlog migrate")
+    try:
+        servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+        wanted = [projection for projection in PROJECTIONS if projection.process != MLFLOW]
+        built = [await bring_up_to_date(pool, projection, servers, prefix) for projection in wanted]
+    finally:
+        await pool.close()
+    return [version for version in built if version is not None]
 
 
 async def migrate_all(settings: Settings) -> list[str]:
@@ -22,6 +35,7 @@ async def migrate_all(settings: Settings) -> list[str]:
         done += [f"migration {step.version:04d}_{step.name}" for step in await migrate(connection)]
         made = await create_missing(connection, PROJECTIONS)
         done += [f"read model {version.schema_name}" for version in made]
+        done += [f"read model {version.schema_name}, built anew" for version in await _build_new_versions(settings)]
         if any(version.schema_name.startswith("jobs_") for version in made):
             # A new database on an old log: ids that the log knows must not be given again.
             jobs = await highest_key(servers, prefix, JOBS)

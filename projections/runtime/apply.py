@@ -20,7 +20,7 @@ from producers.queries import load_queries
 from projections.registry import Projection
 from projections.runtime.ceiling import Ceiling, CeilingReached
 from projections.runtime.failures import Failure, classify
-from projections.runtime.versions import require_live
+from projections.runtime.versions import hold_live
 
 logger = logging.getLogger(__name__)
 queries: Final = load_queries(Path(__file__).parent / "offsets.sql")
@@ -101,7 +101,7 @@ async def _transaction(
     bad: dict[int, str],
 ) -> Applied:
     async with pool.acquire(timeout=30) as tx, tx.transaction():
-        name = schema if schema is not None else (await require_live(tx, projection)).schema_name
+        name = schema if schema is not None else (await hold_live(tx, projection)).schema_name
         await tx.execute(search_path([name]))
         batch = await _fresh(tx, projection, records, bad)
         for handler, run in itertools.groupby(batch.events, key=lambda event: projection.handlers[type(event.data)]):

@@ -27,9 +27,9 @@ from producers.queries import load_queries
 from projections.mlflow_mirror.mirror import Mlflow
 from projections.registry import MLFLOW, Projection, of_process
 from projections.runtime.apply import apply_batch
+from projections.runtime.build import bring_up_to_date
 from projections.runtime.failures import Failure, classify
 from projections.runtime.offset_reads import read_offsets
-from projections.runtime.versions import require_live
 from projections.runtime.watchdog import Watchdog
 from projections.settings import Settings
 
@@ -75,11 +75,17 @@ class ProjectionApp(faust.App):
         self.pool = await open_pool(
             self.settings_of_process.database_url, size_max=4, name=f"epochlog projections-{self.process}"
         )
-        async with self.pool.acquire() as connection:
-            for projection in self.projections:
-                await require_live(connection, projection)
         if self.process == MLFLOW:
             self.outside = Mlflow(self.settings_of_process.mlflow_tracking_uri)
+        for projection in self.projections:
+            # A new version mirrors again; whatever else a live fold tells was told by the older version.
+            await bring_up_to_date(
+                self.pool,
+                projection,
+                self.settings_of_process.kafka_bootstrap_servers,
+                self.settings_of_process.topic_prefix,
+                outside=self.outside if self.process == MLFLOW else None,
+            )
         self.add_future(self._signs_of_life())
         self.add_future(self._watch())
         await super().on_start()
