@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 from producers.errors import FieldProblem
+from training_sdk.secrets import SECRET_NAME
 
-SECRET_NAME: Final = re.compile(r"((^|[_-]|api|access|private)key$)|token|passw|secret|credential", re.I)
 SECRET_URL: Final = re.compile(r"\b[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@", re.I)
 DEPTH_MAX: Final = 64
 ADVICE: Final = (
     "looks like a secret; a job's configuration is kept in the log for ever and shown to everyone. Set it in the "
-    "environment of the launcher, which hands it to the trainer"
+    "environment of the launcher and name the variable in its EPOCHLOG_TRAINER_VARIABLES: trainers find it there"
 )
 
 

@@ -12,16 +12,20 @@ from stack.settings import LOOPBACK, Settings
 
 
 def command(settings: Settings) -> list[str]:
-    store = settings.database_url_of(MLFLOW_DATABASE).replace("postgresql://", "postgresql+psycopg://", 1)
     return [
         *[sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(settings.ports["mlflow"])],
-        *["--backend-store-uri", store, "--artifacts-destination", "s3://mlflow", "--workers", "1"],
+        *["--artifacts-destination", "s3://mlflow", "--workers", "1"],
     ]
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Its own variables: the S3 client's names, and the jobs service off (it quadruples the memory)."""
+    """Its own variables: the S3 client's names, and the jobs service off (it quadruples the memory).
+
+    The database's address may hold a password, so it stands here and not among the arguments.
+    """
+    store = settings.database_url_of(MLFLOW_DATABASE).replace("postgresql://", "postgresql+psycopg://", 1)
     return {
+        "MLFLOW_BACKEND_STORE_URI": store,
         "MLFLOW_S3_ENDPOINT_URL": settings.s3_endpoint,
         "AWS_ACCESS_KEY_ID": settings.s3_access_key,
         "AWS_SECRET_ACCESS_KEY": settings.s3_secret_key,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,6 +67,14 @@ def offered_models(framework: Framework) -> list[dict[str, Any]]:
     config = importlib.import_module(framework.config)
     entries = json.loads(config.MODELS_FILE.read_text())["models"]
     return [_registration(framework, entry, config) for entry in entries]
+
+
+def basic_defaults(framework: Framework, names: Collection[str]) -> dict[str, Any]:
+    """What a framework's trainer takes for these basic parameters when nobody gives them."""
+    if framework.config is None:
+        return {}
+    fields = importlib.import_module(framework.config).BasicConfig.model_fields
+    return {name: fields[name].get_default() for name in names if name in fields}
 
 
 def _registration(framework: Framework, entry: Mapping[str, Any], config: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from training_sdk.delivery.sender import Sender
 from training_sdk.delivery.session import Session
 from training_sdk.delivery.transport import Transport, TransportError
 from training_sdk.opening import choose_transport, configured_epochs, create_session
+from training_sdk.secrets import Secrets
 from training_sdk.settings import RunSettings, SettingsError, load_config
 from training_sdk.stop import StopRequest
 from training_sdk.storage.datasets import download_dataset
@@ -52,6 +53,7 @@ class TrainerSDK:
         self._uploads: UploadQueue | None = None
         self._stop = StopRequest()
         self._tensors = encoding.Tensors()
+        self._secrets = Secrets(self.settings.environment)
         self._opening = threading.Lock()
         self._state = "new"
         self._started = False
@@ -197,7 +199,7 @@ class TrainerSDK:
                 wire.JOB_FAILED,
                 {
                     "error_code": code,
-                    "error_message": clean_text(str(message)),
+                    "error_message": clean_text(self._secrets.masked(str(message))),
                     "last_successful_epoch": encoding.count(last_successful_epoch),
                 },
                 after_uploads=True,
@@ -239,7 +241,8 @@ class TrainerSDK:
             elif level not in wire.LOG_LEVELS:
                 self._complain(f"log: level {level!r:.60} is not one of {', '.join(wire.LOG_LEVELS)}; INFO is taken")
                 level = "INFO"
-            self._post(encoding.log_call(message, level, "trainer", metadata, LINE_LENGTH_MAX), LOG)
+            text, details = self._secrets.masked(str(message)), self._secrets.masked_all(metadata)
+            self._post(encoding.log_call(text, level, "trainer", details, LINE_LENGTH_MAX), LOG)
             if level == "ERROR":
                 self.flush_logs()
         except Exception as error:
@@ -476,6 +479,7 @@ class TrainerSDK:
 
     def _complain(self, problem: str) -> None:
         """Name what was wrong with a call, once: a warning, and a line in the run's log."""
+        problem = self._secrets.masked(problem)
         if self._warn(problem) and self._session is not None and self._reporting:
             with contextlib.suppress(Exception):
                 self._session.post(encoding.log_call(problem, "WARNING", "sdk", {}, LINE_LENGTH_MAX), LOG)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from events.config_check import with_canonical_names
 from events.job import Job
+from trainers.catalogue import Framework, basic_defaults
 from trainers.launcher.settings import Settings
 
 # What the process needs of ours to run at all. Nothing else is passed on: the service's secrets are none of a
@@ -18,7 +19,17 @@ PASSED_ON: Final = (
     *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "PYTHONPATH"),
     *("VIRTUAL_ENV", "TZ", "SSL_CERT_FILE", "XDG_CACHE_HOME", "EPOCHLOG_LOG_LEVEL", "OMP_NUM_THREADS"),
 )
-DEFAULTS: Final[Mapping[str, Any]] = {"imgsz": 640, "epochs": 100, "batch": 16, "lr0": 0.01}
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "imgsz": 640,
+    "epochs": 100,
+    "batch": 16,
+    "lr0": 0.01,
+    "optimizer": "SGD",
+    "augment": True,
+}
+"""The design's; a framework that has others in its configuration gets those."""
+VARIABLES: Final = ("imgsz", "epochs", "batch", "lr0")
+"""What has a variable of its own in the newest generation, and is not repeated in CONFIG."""
 OUTPUT_FOLDER: Final = "output"
 CONFIG_FILE: Final = "config.json"
 VARIABLE_BYTES_MAX: Final = 128 * 1024 - 1
@@ -29,10 +40,11 @@ class InvalidEnvironment(ValueError):
     """A value of the job cannot stand in an environment variable."""
 
 
-def basic_config(job: Job) -> dict[str, Any]:
+def basic_config(job: Job, frameworks: Mapping[str, Framework]) -> dict[str, Any]:
     """The job's config with canonical names and defaults, without what is nested beside it."""
     given = {name: value for name, value in with_canonical_names(job.config).items() if name != "advanced_config"}
-    return {**DEFAULTS, **given}
+    framework = frameworks.get(job.framework or "")
+    return {**DEFAULTS, **(basic_defaults(framework, DEFAULTS) if framework is not None else {}), **given}
 
 
 def advanced_config(job: Job) -> dict[str, Any]:
@@ -40,14 +52,14 @@ def advanced_config(job: Job) -> dict[str, Any]:
     return {**(inside if isinstance(inside, dict) else {}), **(job.advanced_config or {})}
 
 
-def config_file(job: Job) -> dict[str, Any]:
+def config_file(job: Job, frameworks: Mapping[str, Framework]) -> dict[str, Any]:
     """What the file at CONFIG_PATH holds (section 4.7 of the design)."""
-    return {"basic": basic_config(job), "advanced": advanced_config(job)}
+    return {"basic": basic_config(job, frameworks), "advanced": advanced_config(job)}
 
 
 def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path) -> dict[str, str]:
     """Every variable of sections 4.4.1, 4.8 and 5.3 of the design, and our own. Raises InvalidEnvironment."""
-    basic, advanced = basic_config(job), advanced_config(job)
+    basic, advanced = basic_config(job, settings.frameworks), advanced_config(job)
     dataset_uri = job.dataset_uri or f"s3://{settings.datasets_bucket}/{job.dataset_id}/"
     nested = {
         "advanced_config": advanced,
@@ -56,9 +68,10 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "custom_prompts": basic.get("custom_prompts"),
         "split_strategy": basic.get("split_strategy"),
         "early_stopping": basic.get("early_stopping"),
-        **{name: value for name, value in basic.items() if name not in DEFAULTS},
+        **{name: value for name, value in basic.items() if name not in VARIABLES},
     }
-    passed = {name: settings.inherited[name] for name in PASSED_ON if name in settings.inherited}
+    names = (*PASSED_ON, *settings.trainer_variables)
+    passed = {name: settings.inherited[name] for name in names if name in settings.inherited}
     first_generation = {
         "TRAINING_JOB_ID": str(job.id),
         "BACKEND_URL": settings.backend_url,
@@ -74,8 +87,8 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "CONFIG_EPOCHS": str(basic["epochs"]),
         "CONFIG_BATCH": str(basic["batch"]),
         "CONFIG_LR0": str(basic["lr0"]),
-        "CONFIG_OPTIMIZER": str(basic.get("optimizer", "SGD")),
-        "CONFIG_AUGMENT": str(basic.get("augment", True)),
+        "CONFIG_OPTIMIZER": str(basic["optimizer"]),
+        "CONFIG_AUGMENT": str(basic["augment"]),
         "ADVANCED_CONFIG": json.dumps(advanced),
         "CONFIG_PATH": str(folder / CONFIG_FILE),
     }
@@ -91,7 +104,7 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "BATCH_SIZE": str(basic["batch"]),
         "LEARNING_RATE": str(basic["lr0"]),
         "IMGSZ": str(basic["imgsz"]),
-        "DEVICE": str(basic.get("device", "")),
+        "DEVICE": str(basic["device"]) if basic.get("device") not in (None, "") else default_device(settings.inherited),
         "CONFIG": json.dumps(nested),
         "EXTERNAL_STORAGE_ENDPOINT": settings.s3_endpoint,
         "EXTERNAL_STORAGE_ACCESS_KEY": settings.s3_access_key,
@@ -118,6 +131,13 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
     for name, value in environment.items():
         check_variable(name, value)
     return environment
+
+
+def default_device(environment: Mapping[str, str], devices: Path = Path("/dev")) -> str:
+    """The design's first GPU; ``cpu`` on a machine that has none or hides it."""
+    hidden = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    has_one = any(devices.glob("nvidia[0-9]*")) or (devices / "kfd").exists()
+    return "0" if has_one and not hidden else "cpu"
 
 
 def check_variable(name: str, value: str) -> None:

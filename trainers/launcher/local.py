@@ -35,7 +35,7 @@ class LocalProcesses:
             # Asked for before anything is written: a job that cannot be run here leaves no run behind.
             trainer_environment(job, attempt, self._settings, folder)
             framework = self._settings.frameworks[job.framework or ""]
-            write_json(folder / CONFIG_FILE, dict(config_file(job)))
+            write_json(folder / CONFIG_FILE, config_file(job, self._settings.frameworks))
             write_json(
                 folder / "run.json",
                 {

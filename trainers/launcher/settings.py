@@ -32,6 +32,8 @@ class Settings:
     grace_s: float
     log_level: str
     inherited: Mapping[str, str] = field(repr=False)
+    trainer_variables: tuple[str, ...] = ()
+    """Names of further variables that trainers are handed: the place for their own secrets."""
 
     @classmethod
     def from_env(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -57,6 +59,7 @@ class Settings:
             grace_s=float(environment.get("EPOCHLOG_STOP_GRACE_S") or 120),
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
             inherited=dict(environment),
+            trainer_variables=tuple((environment.get("EPOCHLOG_TRAINER_VARIABLES") or "").replace(",", " ").split()),
         )
 
     def run_folder(self, job_id: int, attempt: int) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from events.job import Job
 from tests.builders import NOON
-from trainers.catalogue import InvalidCatalogue, frameworks
+from trainers.catalogue import FRAMEWORKS, InvalidCatalogue, frameworks
 from trainers.configuration import InvalidConfig
 from trainers.failures import error_code_of, message_of
 from trainers.launcher.environment import InvalidEnvironment, advanced_config, config_file, trainer_environment
@@ -92,7 +92,7 @@ def test_a_trainer_finds_its_run_in_each_generation_of_variables(tmp_path: Path)
     assert environment["BACKEND_URL"].endswith("/api/v1")
     assert environment["S3_SECRET_KEY"] == environment["EXTERNAL_STORAGE_SECRET_KEY"] == "hidden"
     assert environment["TRAINING_ATTEMPT"] == "2"
-    Path(environment["CONFIG_PATH"]).write_text(json.dumps(config_file(given)))
+    Path(environment["CONFIG_PATH"]).write_text(json.dumps(config_file(given, FRAMEWORKS)))
     read = RunSettings.from_env(environment)
     assert (read.job_id, read.attempt, read.dataset_uri) == (25, 2, "s3://d/42/")
     basic = read.basic_config()
@@ -123,7 +123,7 @@ def test_what_no_process_can_be_handed_is_named(tmp_path: Path, fields: dict[str
 def test_advanced_parameters_may_stand_beside_or_inside_the_config() -> None:
     inside = job(config={"epochs": 3, "advanced_config": {"mixup": 0.5}})
     assert advanced_config(inside) == {"mixup": 0.5}
-    assert "advanced_config" not in config_file(inside)["basic"]
+    assert "advanced_config" not in config_file(inside, FRAMEWORKS)["basic"]
 
 
 def test_trainers_of_ones_own_are_named_in_the_environment() -> None:
