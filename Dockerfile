@@ -25,13 +25,31 @@ COPY projections ./projections
 USER epochlog
 CMD ["python", "-m", "projections", "run", "core"]
 
-# The launcher starts trainers as processes beside itself. ultralytics is AGPL-3.0: only this image carries it.
-FROM base AS launcher
+# The launcher starts trainers as processes beside itself: an image a framework, so that none carries the packages of
+# another. ultralytics is AGPL-3.0: only its own image has it.
+FROM base AS trainers
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/*
+
+FROM trainers AS launcher
 COPY requirements/ultralytics.txt requirements/
 RUN pip install --require-hashes --no-deps -r requirements/ultralytics.txt \
     && pip install --no-deps --no-build-isolation ./sdk
-COPY trainers ./trainers
+COPY trainers/*.py trainers/
+COPY trainers/launcher trainers/launcher
+COPY trainers/converters trainers/converters
+COPY trainers/ultralytics trainers/ultralytics
+USER epochlog
+VOLUME /data
+CMD ["python", "-m", "trainers.launcher"]
+
+FROM trainers AS launcher-transformers
+COPY requirements/transformers.txt requirements/
+RUN pip install --require-hashes --no-deps -r requirements/transformers.txt \
+    && pip install --no-deps --no-build-isolation ./sdk
+COPY trainers/*.py trainers/
+COPY trainers/launcher trainers/launcher
+COPY trainers/converters trainers/converters
+COPY trainers/transformers trainers/transformers
 USER epochlog
 VOLUME /data
 CMD ["python", "-m", "trainers.launcher"]

@@ -72,4 +72,4 @@ def test_every_build_target_exists_and_copies_what_is_there() -> None:
     assert wanted <= targets
     for line in re.findall(r"^COPY (.+)$", dockerfile, re.MULTILINE):
         for source in line.split()[:-1]:
-            assert (ROOT / source).exists(), source
+            assert any(ROOT.glob(source)), source

@@ -128,7 +128,7 @@ def test_advanced_parameters_may_stand_beside_or_inside_the_config() -> None:
 
 def test_trainers_of_ones_own_are_named_in_the_environment() -> None:
     assert frameworks('{"mine": "my_package.train"}')["mine"].module == "my_package.train"
-    assert set(frameworks(None)) == {"ultralytics"}
+    assert set(frameworks(None)) == set(FRAMEWORKS)
     for wrong in ("{", "[]", '{"mine": 7}'):
         with pytest.raises(InvalidCatalogue, match="EPOCHLOG_TRAINERS"):
             frameworks(wrong)
