@@ -7,23 +7,16 @@ number of an epoch that was never trained.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from trainers.ultralytics.names import Best, Primary, best_of, canonical, number
+from trainers.ultralytics.resume import Earlier
 from training_sdk import TrainerSDK
 
-CANONICAL: Final = {
-    "metrics/precision(B)": "precision",
-    "metrics/recall(B)": "recall",
-    "metrics/mAP50(B)": "mAP50",
-    "metrics/mAP50-95(B)": "mAP50-95",
-}
-"""Canonical names beside the framework's own keys."""
-PRIMARY: Final = "mAP50-95"
 RANK: Final = int(os.environ.get("RANK", "-1"))
 
 
@@ -32,14 +25,19 @@ class Progress:
     """What the callbacks of this process remember between calls."""
 
     sdk: TrainerSDK | None = None
+    primary: Primary | None = None
     step: int = 0
+    """Of the whole run, over all attempts."""
+    epoch_begun: int | None = None
+    step_before_epoch: int = 0
     began: float = field(default_factory=time.monotonic)
+    epochs_before: int = 0
+    """Trained by earlier attempts."""
+    epochs_done: int = 0
     epoch_losses: dict[str, float] = field(default_factory=dict)
     last_metrics: dict[str, float] = field(default_factory=dict)
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    best_epoch: int | None = None
-    best_fitness: float = -math.inf
-    epochs_done: int = 0
+    best: Best = field(default_factory=Best)
+    save_period: int = -1
     stopped: bool = False
     epoch_trained: bool = False
     """An epoch was trained and not yet reported as a whole."""
@@ -60,8 +58,19 @@ def reporting() -> bool:
     return RANK in (-1, 0)
 
 
-def number(value: Any) -> float:
-    return float(value.item() if hasattr(value, "item") else value)
+def primary() -> Primary:
+    if STATE.primary is None:
+        STATE.primary = Primary.of(sdk().task_type, sdk().settings.config())
+    return STATE.primary
+
+
+def go_on_from(earlier: Earlier) -> None:
+    """Remember what earlier attempts did: their epochs, their steps, and what a better epoch has to beat."""
+    STATE.epochs_before = STATE.epochs_done = earlier.epochs_done
+    STATE.step = max(0, sdk().resume_step - 1)
+    history = earlier.history()
+    STATE.best = best_of(history, primary())
+    STATE.last_metrics = history[-1][1] if history else {}
 
 
 def losses_of(trainer: Any) -> dict[str, float]:
@@ -78,23 +87,23 @@ def with_total(losses: Mapping[str, float]) -> dict[str, float]:
     return {"loss": sum(losses.values()), **losses}
 
 
-def on_pretrain_routine_end(trainer: Any) -> None:
-    """A stop that came before training is set again here: the trainer's set-up forgets it."""
-    if sdk().should_stop():
-        trainer.stop = True
-
-
 def on_train_start(trainer: Any) -> None:
     """From here on epochs are counted: what came before, such as the data set's download, is no part of them."""
     STATE.began = time.monotonic()
+    if STATE.epochs_before and not STATE.step:
+        # The checkpoint's announcement did not say after which step it was written.
+        STATE.step = STATE.epochs_before * len(trainer.train_loader)
 
 
 def on_train_epoch_start(trainer: Any) -> None:
+    if STATE.epoch_begun == trainer.epoch:
+        # Ultralytics trains an epoch again after running out of memory (with half the batch) or after NaN.
+        STATE.step = STATE.step_before_epoch
+        if reporting():
+            sdk().log_warning(f"Epoch {trainer.epoch + 1} is trained again, with batches of {trainer.args.batch}")
+    STATE.epoch_begun, STATE.step_before_epoch = trainer.epoch, STATE.step
     if reporting():
-        done = STATE.epochs_done
-        spent = time.monotonic() - STATE.began
-        left = spent / done * (trainer.epochs - done) if done else None
-        sdk().report_progress(trainer.epoch + 1, trainer.epochs, "train", left)
+        sdk().report_progress(trainer.epoch + 1, trainer.epochs, "train", eta(trainer, STATE.epochs_done))
 
 
 def on_train_batch_end(trainer: Any) -> None:
@@ -115,59 +124,55 @@ def on_train_epoch_end(trainer: Any) -> None:
 
 
 def on_model_save(trainer: Any) -> None:
-    """Upload what was just written; the SDK copies the files, the next epoch overwrites them."""
-    if not reporting():
+    """Upload what was just written; the SDK copies the files, the next epoch overwrites them.
+
+    Before the end: Ultralytics strips its files then, and nobody could go on from them.
+    """
+    if not reporting() or not trainer.last.exists():
         return
-    epoch = trainer.epoch + 1
-    metrics = canonical(trainer.metrics)
-    # Ultralytics writes best.pt again when an epoch is as good as the best; news is only a better one.
-    fitness = number(trainer.fitness) if trainer.fitness is not None else -math.inf
-    if fitness > STATE.best_fitness and trainer.best.exists():
-        STATE.best_fitness = fitness
-        STATE.best_epoch, STATE.best_metrics = epoch, metrics
-        sdk().upload_checkpoint(str(trainer.best), True, epoch=epoch, metrics=metrics)
-    if trainer.last.exists():
-        sdk().upload_checkpoint(str(trainer.last), False, epoch=epoch, metrics=metrics)
+    epoch, metrics, last = trainer.epoch + 1, canonical(trainer.metrics), str(trainer.last)
+    best = STATE.best.or_better(epoch, metrics, primary())
+    if best is not STATE.best:
+        STATE.best = best
+        # Not its best.pt: that is the best by Ultralytics' own measure.
+        sdk().upload_checkpoint(last, True, epoch=epoch, metrics=metrics, step=STATE.step, resumable=True)
+    # Its epochN.pt counts from 0; what the platform keeps is called as people count.
+    if STATE.save_period > 0 and epoch % STATE.save_period == 0:
+        kept = trainer.last.with_name(f"epoch_{epoch}.pt")
+        kept.write_bytes(trainer.last.read_bytes())
+        sdk().upload_checkpoint(str(kept), False, epoch=epoch, metrics=metrics, step=STATE.step, resumable=True)
+        kept.unlink()
+    sdk().upload_checkpoint(last, False, epoch=epoch, metrics=metrics, step=STATE.step, resumable=True)
 
 
 def on_fit_epoch_end(trainer: Any) -> None:
     if not reporting():
         return
+    named = canonical(trainer.metrics)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
     if not STATE.epoch_trained:
-        best = ", ".join(f"{name} {value:.4f}" for name, value in canonical(trainer.metrics).items())
-        sdk().log_info(f"Validation of the best checkpoint: {best}", epoch=STATE.best_epoch)
+        sdk().log_info(f"Validation of the best checkpoint: {shown}", epoch=STATE.best.epoch)
         return
     STATE.epoch_trained = False
-    epoch = trainer.epoch + 1
-    STATE.epochs_done = epoch
+    epoch = STATE.epochs_done = trainer.epoch + 1
     raw = {name: number(value) for name, value in (trainer.metrics or {}).items()}
-    named = canonical(trainer.metrics)
-    val_losses = [value for name, value in raw.items() if name.startswith("val/")]
-    if val_losses:
-        named["val_loss"] = sum(val_losses)
-    STATE.last_metrics = canonical(trainer.metrics)
+    STATE.last_metrics = named
     sdk().report_metrics(epoch, "val", {**raw, **named})
     sdk().report_progress(epoch, trainer.epochs, "val", eta(trainer, epoch))
-    sdk().log_info(f"Epoch {epoch}/{trainer.epochs} completed: mAP50={named.get('mAP50', math.nan):.3f}", epoch=epoch)
-    if sdk().should_stop() and not STATE.stopped:
+    sdk().log_info(f"Epoch {epoch}/{trainer.epochs} completed: {shown}", epoch=epoch)
+    if sdk().should_stop() and not STATE.stopped and epoch < trainer.epochs:
         # Only here: with several GPUs the flag of rank 0 is shared between epochs.
         STATE.stopped = True
         trainer.stop = True
 
 
-def eta(trainer: Any, epoch: int) -> float:
-    """Seconds left, from the mean duration of the epochs so far."""
-    epochs: int = trainer.epochs
-    return (time.monotonic() - STATE.began) / epoch * (epochs - epoch)
-
-
-def canonical(metrics: Mapping[str, Any] | None) -> dict[str, float]:
-    """Metrics of the validation under their canonical names."""
-    return {name: number(metrics[key]) for key, name in CANONICAL.items() if metrics and key in metrics}
+def eta(trainer: Any, epochs_done: int) -> float | None:
+    """Seconds left, from the mean duration of this attempt's epochs so far."""
+    here = epochs_done - STATE.epochs_before
+    return (time.monotonic() - STATE.began) / here * (trainer.epochs - epochs_done) if here else None
 
 
 CALLBACKS: Final[Mapping[str, Callable[[Any], None]]] = {
-    "on_pretrain_routine_end": on_pretrain_routine_end,
     "on_train_start": on_train_start,
     "on_train_epoch_start": on_train_epoch_start,
     "on_train_batch_end": on_train_batch_end,

@@ -137,6 +137,9 @@ class AdvancedConfig(BaseModel):
         default=None, description="A number means iou; true or false is Ultralytics' own switch."
     )
     conf: Share | None = Field(default=None, description="Least confidence of a box, in validation.")
+    plots: bool = Field(
+        default=True, description="Draw confusion matrix, curves and sample predictions, and keep them as artifacts."
+    )
     max_det: int = Field(default=300, ge=1, le=100_000, description="Most boxes of a picture, in validation.")
 
 
@@ -152,7 +155,7 @@ NO_AUGMENTATION: Final[Mapping[str, Any]] = {**dict.fromkeys(AUGMENTATIONS, 0.0)
 OURS: Final = frozenset(
     {
         *("data", "model", "project", "name", "exist_ok", "resume", "save", "save_dir", "mode", "task", "cfg"),
-        *("patience", "pretrained", "plots", "verbose", "augment", "cache", "workers", "device", "seed", "epochs"),
+        *("patience", "pretrained", "verbose", "augment", "cache", "workers", "device", "seed", "epochs"),
         *("batch", "imgsz", "lr0", "optimizer", "save_period"),
         # Of prediction, export and tracking: training does not look at them.
         *("source", "vid_stride", "stream_buffer", "visualize", "retina_masks", "embed", "show", "save_frames"),

@@ -17,6 +17,8 @@ from trainers.converters.dice_to_yolo import convert
 from trainers.failures import error_code_of, message_of
 from trainers.ultralytics import callbacks
 from trainers.ultralytics.config import UltralyticsConfig, plain_name, read_config
+from trainers.ultralytics.plots import upload_plots
+from trainers.ultralytics.resume import read_checkpoint
 from trainers.weights import fetch_weights
 from training_sdk import TrainerSDK
 
@@ -48,7 +50,8 @@ def train(sdk: TrainerSDK) -> int:
 
     # 2. The data set: fetched, checked, converted.
     dice = sdk.download_dataset(sdk.dataset_id, sdk.task_type or "detection")
-    data = convert(Path(dice), sdk.task_type or "detection", output / "data")
+    split_strategy = sdk.settings.config().get("split_strategy")
+    data = convert(Path(dice), sdk.task_type or "detection", output / "data", split_strategy)
     for note in data.notes:
         sdk.log_warning(note)
     sdk.log_info(f"Data set {sdk.dataset_id}: {data.counts}, {len(data.classes)} classes")
@@ -56,32 +59,39 @@ def train(sdk: TrainerSDK) -> int:
         sdk.report_stopped(0)
         return 0
 
-    # 3. The model, from its architecture, and weights where our own store has some.
-    model = build_model(config)
-    weights = fetch_weights(sdk, "ultralytics", plain_name(sdk.model_name)) if config.basic.pretrained else None
-    if weights is not None:
-        model.load(weights)
+    # 3. The model: of an earlier attempt, else from its architecture with the weights that our own store has.
+    checkpoint = sdk.resume_checkpoint()
+    earlier = read_checkpoint(checkpoint, config.basic.epochs) if checkpoint is not None else None
+    callbacks.STATE.save_period = config.basic.save_period
+    arguments = {**config.train_arguments(), "data": str(data.data_yaml), "verbose": False, "save_period": -1}
+    if earlier is not None:
+        callbacks.go_on_from(earlier)
+        if earlier.epochs_done >= config.basic.epochs:
+            sdk.log_info("Every epoch was trained by an earlier attempt; only its end was not reported")
+            sdk.report_completed(training_results(earlier.seconds))
+            return 0
+        sdk.log_info(
+            f"Going on after epoch {earlier.epochs_done} of {config.basic.epochs}, from {sdk.settings.resume_uri}"
+        )
+        model = build_model(str(earlier.path))
+        earlier.write_results(output / "run")
+        arguments |= {"resume": True, "save_dir": str(output / "run")}
     else:
-        sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
+        model = build_model(config.architecture)
+        load_weights(sdk, model, config)
+        # The platform decides when to stop.
+        arguments |= {"project": str(output), "name": "run", "exist_ok": True, "patience": 0}
     for event, callback in callbacks.CALLBACKS.items():
         model.add_callback(event, callback)
 
     # 4. Train. The callbacks report; checkpoints go up while training goes on.
     began = time.monotonic()
-    model.train(
-        data=str(data.data_yaml),
-        project=str(output),
-        name="run",
-        exist_ok=True,
-        plots=False,
-        verbose=False,
-        # The platform decides when to stop.
-        patience=0,
-        **config.train_arguments(),
-    )
+    model.train(**arguments)
 
     # 5. How it ended.
-    results = training_results(time.monotonic() - began)
+    results = training_results(time.monotonic() - began + (earlier.seconds if earlier is not None else 0.0))
+    pictures = upload_plots(sdk, output / "run", callbacks.STATE.epochs_done)
+    sdk.log_info(f"{pictures} plots and pictures are kept as artifacts")
     if callbacks.STATE.stopped:
         sdk.log_info(f"Stopped after epoch {callbacks.STATE.epochs_done}: {sdk.stop_reason or 'asked to'}")
         sdk.report_stopped(callbacks.STATE.epochs_done, training_results=results)
@@ -118,7 +128,17 @@ def check_values(config: UltralyticsConfig) -> None:
         raise InvalidConfig(str(error)) from error
 
 
-def build_model(config: UltralyticsConfig) -> Any:
+def load_weights(sdk: TrainerSDK, model: Any, config: UltralyticsConfig) -> None:
+    """Pretrained ones where the job wants them and our own store has some. Raises WeightsNotUsable."""
+    weights = fetch_weights(sdk, "ultralytics", plain_name(sdk.model_name)) if config.basic.pretrained else None
+    if weights is not None:
+        model.load(weights)
+    else:
+        sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
+
+
+def build_model(source: str) -> Any:
+    """``source`` is an architecture file's name, or a checkpoint."""
     # Imported here: a wrong configuration is told within a second, without loading torch.
     import torch
     from ultralytics import YOLO, settings  # type: ignore[attr-defined]  # exported lazily
@@ -127,7 +147,7 @@ def build_model(config: UltralyticsConfig) -> Any:
     settings.update({"mlflow": False, "sync": False})  # type: ignore[no-untyped-call]
     if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(len(os.sched_getaffinity(0)))
-    return YOLO(config.architecture)
+    return YOLO(source)
 
 
 def gpu_info() -> list[dict[str, Any]] | None:
@@ -146,8 +166,8 @@ def training_results(seconds: float) -> dict[str, Any]:
     gpus = len(gpu_info() or [])
     return {
         "total_epochs": state.epochs_done,
-        "best_epoch": state.best_epoch,
-        "best_metrics": state.best_metrics,
+        "best_epoch": state.best.epoch,
+        "best_metrics": dict(state.best.metrics or {}),
         "final_metrics": state.last_metrics,
         "training_time_seconds": round(seconds, 3),
         "gpu_hours": round(seconds / 3600 * gpus, 6),
