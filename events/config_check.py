@@ -157,7 +157,7 @@ def _unknown(name: str, location: tuple[str | int, ...], known: Mapping[str, Any
     if len(location) == 1:
         other = next(part for part in PARTS if part != location[0])
         elsewhere = schema["properties"].get(other, {}).get("properties", {})
-        if name in elsewhere:
+        if name in elsewhere or ALIASES.get(name) in elsewhere:
             return f"there is no such parameter here; it belongs into {other}"
     return f"there is no such parameter{did_you_mean(name, known)}"
 

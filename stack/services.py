@@ -84,6 +84,8 @@ SERVICES: Final = (
     Service("mlflow", mlflow.command, ("postgres", "s3"), ("mlflow",), mlflow.ready, environment=mlflow.environment),
     Service("migrate", _module("projections", "migrate"), ("kafka", "postgres"), one_shot=True),
     Service("api", _module("api"), ("migrate", *STORES), ("api",), _api_lives),
+    # Tells the API which models the trainers here offer.
+    Service("catalogue", _module("trainers.catalogue", "register"), ("api", "s3"), one_shot=True),
     Service("projections-core", _module("projections", "run", "core"), ("migrate",)),
     Service("projections-mlflow", _module("projections", "run", "mlflow"), ("migrate", "mlflow")),
     Service("launcher", _module("trainers.launcher"), ("migrate", *STORES), stop_timeout_s=30.0),

@@ -103,6 +103,8 @@ class World:
     s3_secret_key: str
     datasets_bucket: str
     checkpoints_bucket: str
+    models_bucket: str
+    """Not made yet: few tests need it."""
     folder: Path
 
     def environment(self, **extra: str) -> dict[str, str]:
@@ -118,6 +120,7 @@ class World:
             "S3_SECRET_KEY": self.s3_secret_key,
             "EPOCHLOG_DATASETS_BUCKET": self.datasets_bucket,
             "EPOCHLOG_CHECKPOINTS_BUCKET": self.checkpoints_bucket,
+            "EPOCHLOG_MODELS_BUCKET": self.models_bucket,
             "EPOCHLOG_DATA_DIR": str(self.folder),
             "EPOCHLOG_SPOOL_DIR": str(self.folder / "spool"),
             "PYTHONUNBUFFERED": "1",
@@ -163,6 +166,7 @@ async def a_world(services: Services, folder: Path) -> AsyncIterator[World]:
         s3_secret_key=services.s3_secret_key,
         datasets_bucket=f"{name}-datasets",
         checkpoints_bucket=f"{name}-checkpoints",
+        models_bucket=f"{name}-models",
         folder=folder,
     )
     admin = await asyncpg.connect(services.database_url)
@@ -188,7 +192,7 @@ def _make_buckets(world: World) -> None:
 def _delete_buckets(world: World) -> None:
     """SeaweedFS gives every bucket volumes of its own, and a disk has room for some sixty."""
     store = world.store()
-    for bucket in (world.datasets_bucket, world.checkpoints_bucket):
+    for bucket in (world.datasets_bucket, world.checkpoints_bucket, world.models_bucket):
         if store.bucket_exists(bucket):
             for item in store.list_objects(bucket, recursive=True):
                 store.remove_object(bucket, item.object_name or "")

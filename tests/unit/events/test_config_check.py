@@ -41,9 +41,10 @@ def test_what_fits_has_no_problem() -> None:
 def test_every_problem_is_told_at_once_in_words_for_people() -> None:
     found = texts(
         {"imgsz": 100, "batch": "8", "optimizer": "adamw", "mosaic": 1.0, "eporchs": 3, "device": [0]},
-        {"mosaic": 0, "mosaik": 1},
+        {"mosaic": 0, "mosaik": 1, "batch_size": 8},
     )
     assert found == [
+        "advanced_config.batch_size: there is no such parameter here; it belongs into config",
         "advanced_config.mosaic: must be more than 0",
         "advanced_config.mosaik: there is no such parameter; did you mean mosaic?",
         "config.batch: must be a whole number",

@@ -1,0 +1,55 @@
+"""A secret of a trainer: in its environment, and nowhere else that somebody could read."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from events.codec import data_bytes
+from events.job import Job
+from stack.processes import stop_runs
+from tests.builders import NOON
+from tests.integration.sdk.reading import events_of
+from tests.services import World
+from tests.waiting import eventually
+from trainers.launcher.local import LocalProcesses
+from trainers.launcher.settings import Settings
+from trainers.processes import read_mark
+from trainers.recorder import RECORDER_PID, TRAINER_PID
+from trainers.supervisor import DONE, SUPERVISOR_PID
+
+TOKEN = "hf_Tr0ub4dorAnd3"
+
+
+async def test_a_secret_is_in_no_event_no_file_and_no_process_list(migrated_world: World) -> None:
+    settings = Settings.from_env(
+        migrated_world.environment(
+            EPOCHLOG_TRAINERS='{"telltale": "tests.integration.trainers.telltale"}',
+            EPOCHLOG_TRAINER_VARIABLES="HF_TOKEN",
+            HF_TOKEN=TOKEN,
+        )
+    )
+    given = {"id": 25, "created_at": NOON, "model_name": "m", "framework": "telltale", "task_type": "detection"}
+    backend = LocalProcesses(settings)
+    folder = backend.start(Job.model_validate({**given, "dataset_id": 1}), 1).folder
+    try:
+        await eventually((folder / "output" / "started").exists, timeout_s=40, what="the trainer has started")
+        marks = [read_mark(folder / name) for name in (SUPERVISOR_PID, RECORDER_PID, TRAINER_PID)]
+        for mark in marks:
+            assert mark is not None
+            process = Path("/proc") / str(mark.pid)
+            assert TOKEN.encode() in (process / "environ").read_bytes(), "the trainer needs it"
+            arguments = (process / "cmdline").read_bytes()
+            for secret in (TOKEN, settings.s3_secret_key, migrated_world.database_url):
+                assert secret.encode() not in arguments
+        (folder / "output" / "release").touch()
+        await eventually((folder / DONE).exists, timeout_s=40, what="the supervisor is done")
+    finally:
+        await asyncio.to_thread(stop_runs, migrated_world.folder)
+        # Looking waits for children that have ended.
+        assert backend.runs() == []
+    written = b"\n".join(data_bytes(event.data) for event in await events_of(migrated_world, 25))
+    assert b"the token is ***" in written and b"Bearer ***" in written and b"https://me:***@example.com/" in written
+    assert TOKEN.encode() not in written
+    for path in migrated_world.folder.rglob("*"):
+        assert not path.is_file() or TOKEN.encode() not in path.read_bytes(), path
