@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from events import asked, ends
 from events.envelope import Event
-from events.job import EARLY_STOPPING, EXIT, REPORT, Checkpoint, Job, Session, Stop
-from events.lifecycle import ACTIVE, JobState, may_become
+from events.folding import NEW_ATTEMPT, Changes, become, stale
+from events.job import Checkpoint, Job, Session
+from events.lifecycle import JobState
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.jobs import (
@@ -27,10 +29,10 @@ from events.types.jobs import (
     StopDecided,
     StopRequested,
     StopSignalled,
-    TrainingResults,
 )
+from events.types.requests import CancelRequested, LimitExceeded, PauseRequested, ResumeRequested, RetryRequested
 from events.types.sessions import SessionClosed, SessionOpened
-from events.types.vocabulary import ErrorCode, Fact, JsonObject
+from events.types.vocabulary import Fact
 
 SESSIONS_MAX: Final = 200
 """Sessions remembered per job (attempts times ranks, and the outbox); further ones are ignored, and recorded so."""
@@ -61,34 +63,6 @@ def fold(job: Job | None, event: Event[Fact]) -> Folded:
     return Folded(before.model_copy(update={**changes, "updated_at": event.time}))
 
 
-Changes = Mapping[str, Any] | str
-"""Fields to change, or the reason why the event is ignored."""
-
-
-def gpu_count(gpu_info: JsonObject | list[JsonObject] | None) -> int:
-    """GPUs that a run reported: a list has one entry a GPU, a single object is one GPU (or says its ``count``)."""
-    if not gpu_info:
-        return 0
-    if isinstance(gpu_info, list):
-        return len(gpu_info)
-    count = gpu_info.get("count", 1)
-    return count if isinstance(count, int) and count >= 0 else 1
-
-
-def _stale(job: Job, event: Event[Fact]) -> str | None:
-    if event.attempt and event.attempt < job.attempt:
-        return f"attempt {event.attempt} is over, attempt {job.attempt} counts"
-    return None
-
-
-def _become(job: Job, state: JobState) -> Changes:
-    if job.state == state:
-        return f"the job is {state} already"
-    if not may_become(job.state, state):
-        return f"a job that is {job.state} cannot become {state}"
-    return {"state": state}
-
-
 def _created(job: Job, event: Event[Fact], data: JobCreated) -> Changes:
     if job.exists:
         return "the job was created already"
@@ -105,43 +79,26 @@ def _described(job: Job, event: Event[Fact], data: JobDescribed) -> Changes:
 
 
 def _queued(job: Job, event: Event[Fact], data: JobQueued) -> Changes:
-    return _become(job, JobState.QUEUED)
-
-
-_NEW_ATTEMPT: Final[Mapping[str, Any]] = {
-    "early_stopping": None,
-    "completed_at": None,
-    "end_appended_at": None,
-    "ended_by": None,
-    "error_code": None,
-    "error_message": None,
-    "last_successful_epoch": None,
-    "stopped_at_epoch": None,
-    "exit": None,
-    "pid": None,
-    "hostname": None,
-    "started_session": None,
-    "eta_seconds": None,
-}
+    return become(job, JobState.QUEUED)
 
 
 def _launched(job: Job, event: Event[Fact], data: JobLaunched) -> Changes:
     if event.attempt <= job.attempt:
         return f"attempt {event.attempt} is not newer than attempt {job.attempt}"
-    changes = _become(job, JobState.STARTING)
+    changes = become(job, JobState.STARTING)
     if isinstance(changes, str):
         return changes
-    return {**_NEW_ATTEMPT, **changes, "attempt": event.attempt, "launched_by": data.launcher}
+    return {**NEW_ATTEMPT, **changes, "attempt": event.attempt, "launched_by": data.launcher}
 
 
 def _started(job: Job, event: Event[Fact], data: JobStarted) -> Changes:
-    if stale := _stale(job, event):
-        return stale
+    if reason := stale(job, event):
+        return reason
     if job.ended and event.attempt <= job.attempt:
         return f"the job is {job.state} already"
     if job.started_session is not None and event.attempt == job.attempt and job.started_session != event.session:
         return f"attempt {job.attempt} was started by another process"
-    fresh: Mapping[str, Any] = _NEW_ATTEMPT if event.attempt > job.attempt else {}
+    fresh: Mapping[str, Any] = NEW_ATTEMPT if event.attempt > job.attempt else {}
     return {
         **fresh,
         "attempt": max(job.attempt, event.attempt),
@@ -157,8 +114,8 @@ def _started(job: Job, event: Event[Fact], data: JobStarted) -> Changes:
 
 
 def _progressed(job: Job, event: Event[Fact], data: ProgressReported) -> Changes:
-    if stale := _stale(job, event):
-        return stale
+    if reason := stale(job, event):
+        return reason
     if job.ended:
         return f"the job is {job.state} already"
     return {
@@ -188,138 +145,18 @@ def _checkpoint_saved(job: Job, event: Event[Fact], data: CheckpointSaved) -> Ch
     newer = last is None or (event.attempt, data.epoch or 0) > (last.attempt, last.epoch or 0)
     if not data.is_best or newer:
         changes["last_checkpoint"] = checkpoint
+    if data.resumable and data.object_uri is not None and _how_far(checkpoint) >= _how_far(job.resume_checkpoint):
+        changes["resume_checkpoint"] = checkpoint
     return changes
+
+
+def _how_far(checkpoint: Checkpoint | None) -> tuple[int, int, int]:
+    return (0, 0, 0) if checkpoint is None else (checkpoint.attempt, checkpoint.epoch or 0, checkpoint.step or 0)
 
 
 def _artifact_saved(job: Job, event: Event[Fact], data: ArtifactSaved) -> Changes:
     # A sign of life, and part of the audit trail; the file itself is the business of a read model of its own.
     return {}
-
-
-def _stop_requested(job: Job, event: Event[Fact], data: StopRequested) -> Changes:
-    if job.ended:
-        return f"the job is {job.state} already"
-    if job.stop is not None:
-        return "a stop was requested already"
-    stop = Stop(requested_by=data.requested_by, reason=data.reason, requested_at=event.time)
-    return {"stop": stop, **({"state": JobState.STOPPING} if job.state in ACTIVE else {})}
-
-
-def _stop_decided(job: Job, event: Event[Fact], data: StopDecided) -> Changes:
-    if stale := _stale(job, event):
-        return stale
-    if job.state is JobState.PAUSED:
-        return "the job is paused: nothing runs that could stop"
-    changes = _stop_requested(job, event, StopRequested(requested_by=EARLY_STOPPING, reason=data.reason))
-    return changes if isinstance(changes, str) else {**changes, "early_stopping": data}
-
-
-def _stop_signalled(job: Job, event: Event[Fact], data: StopSignalled) -> Changes:
-    if job.stop is None:
-        return "no stop was requested"
-    return {"stop": job.stop.model_copy(update={"signalled_at": event.time})}
-
-
-def _end(job: Job, event: Event[Fact], state: JobState) -> Changes:
-    """An end that the trainer reported."""
-    if stale := _stale(job, event):
-        return stale
-    if job.ended and job.ended_by == REPORT:
-        return f"the job is {job.state} already"
-    if job.state != state and not may_become(job.state, state):
-        return f"a job that is {job.state} cannot become {state}"
-    return {
-        "state": state,
-        "attempt": max(job.attempt, event.attempt),
-        "completed_at": event.time,
-        "end_appended_at": event.append_time or event.time,
-        "ended_by": REPORT,
-        "eta_seconds": None,
-        "error_code": None,
-        "error_message": None,
-    }
-
-
-def _paths(job: Job, event: Event[Fact], best: str | None, final: str | None) -> dict[str, Any]:
-    """Checkpoints that the completion names and no checkpoint event announced before."""
-    changes: dict[str, Any] = {}
-    if best is not None and job.best_checkpoint is None:
-        changes["best_checkpoint"] = Checkpoint(path=best, attempt=event.attempt)
-    if final is not None and job.last_checkpoint is None:
-        changes["last_checkpoint"] = Checkpoint(path=final, attempt=event.attempt)
-    return changes
-
-
-def _results(job: Job, results: TrainingResults | None) -> TrainingResults | None:
-    if results is None or results.gpu_hours is not None or results.training_time_seconds is None:
-        return results
-    hours = results.training_time_seconds / 3600 * gpu_count(job.gpu_info)
-    return results.model_copy(update={"gpu_hours": round(hours, 6)})
-
-
-def _completed(job: Job, event: Event[Fact], data: JobCompleted) -> Changes:
-    changes = _end(job, event, JobState.COMPLETED)
-    if isinstance(changes, str):
-        return changes
-    epochs = data.training_results.total_epochs
-    return {
-        **changes,
-        **_paths(job, event, data.best_checkpoint_path, data.final_checkpoint_path),
-        "training_results": _results(job, data.training_results),
-        "current_epoch": epochs if epochs is not None else job.current_epoch,
-    }
-
-
-def _failed(job: Job, event: Event[Fact], data: JobFailed) -> Changes:
-    changes = _end(job, event, JobState.FAILED)
-    if isinstance(changes, str):
-        return changes
-    return {**changes, **data.model_dump()}
-
-
-def _stopped(job: Job, event: Event[Fact], data: JobStopped) -> Changes:
-    changes = _end(job, event, JobState.STOPPED)
-    if isinstance(changes, str):
-        return changes
-    return {
-        **changes,
-        **_paths(job, event, data.best_checkpoint_path, data.final_checkpoint_path),
-        "stopped_at_epoch": data.stopped_at_epoch,
-        "training_results": _results(job, data.training_results) or job.training_results,
-    }
-
-
-def _exited(job: Job, event: Event[Fact], data: ProcessExited) -> Changes:
-    if stale := _stale(job, event):
-        return stale
-    if job.ended:
-        return {"exit": data}
-    appended = event.append_time or event.time
-    changes = {"exit": data, "completed_at": event.time, "end_appended_at": appended, "ended_by": EXIT}
-    changes["eta_seconds"] = None
-    if job.stop is not None:
-        return {**changes, "state": JobState.STOPPED, "stopped_at_epoch": job.current_epoch}
-    if data.signal is not None:
-        code, message = ErrorCode.PROCESS_DIED, f"The trainer's process was ended by {data.signal}."
-    elif data.exit_code == 0:
-        code, message = ErrorCode.UNKNOWN, "The trainer ended with exit code 0 but never reported how training ended."
-    else:
-        code, message = ErrorCode.PROCESS_DIED, f"The trainer's process ended with exit code {data.exit_code}."
-    if data.reason:
-        message = f"{message} {data.reason}"
-    return {**changes, "state": JobState.FAILED, "error_code": str(code), "error_message": message}
-
-
-def _lost(job: Job, event: Event[Fact], data: JobLost) -> Changes:
-    return _stale(job, event) or _become(job, JobState.LOST)
-
-
-def _found(job: Job, event: Event[Fact], data: JobFound) -> Changes:
-    if stale := _stale(job, event):
-        return stale
-    if job.state is not JobState.LOST:
-        return f"the job is {job.state}, not lost"
-    return {"state": JobState.STOPPING if job.stop is not None else JobState.RUNNING}
 
 
 def _session_opened(job: Job, event: Event[Fact], data: SessionOpened) -> Changes:
@@ -355,15 +192,20 @@ _HANDLERS: Final[Mapping[type[Fact], Callable[[Job, Event[Fact], Any], Changes]]
     ProgressReported: _progressed,
     CheckpointSaved: _checkpoint_saved,
     ArtifactSaved: _artifact_saved,
-    StopRequested: _stop_requested,
-    StopDecided: _stop_decided,
-    StopSignalled: _stop_signalled,
-    JobCompleted: _completed,
-    JobFailed: _failed,
-    JobStopped: _stopped,
-    ProcessExited: _exited,
-    JobLost: _lost,
-    JobFound: _found,
+    StopRequested: asked.stop_requested,
+    StopDecided: asked.stop_decided,
+    StopSignalled: asked.stop_signalled,
+    CancelRequested: asked.cancel_requested,
+    PauseRequested: asked.pause_requested,
+    ResumeRequested: asked.resume_requested,
+    RetryRequested: asked.retry_requested,
+    LimitExceeded: asked.limit_exceeded,
+    JobCompleted: ends.completed,
+    JobFailed: ends.failed,
+    JobStopped: ends.stopped,
+    ProcessExited: ends.exited,
+    JobLost: ends.lost,
+    JobFound: ends.found,
     SessionOpened: _session_opened,
     SessionClosed: _session_closed,
 }

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.lifecycle import TERMINAL, JobState
 from events.types.jobs import ProcessExited, StopDecided, TrainingResults
-from events.types.vocabulary import JsonObject
+from events.types.requests import LimitExceeded
+from events.types.vocabulary import JsonObject, is_transient
 
 REPORT: Final = "report"
 EXIT: Final = "exit"
 EARLY_STOPPING: Final = "early-stopping"
 """Who asked, where a rule of early stopping decided."""
+RETRIES_DEFAULT: Final = 3
 
 
 class Session(BaseModel):
@@ -42,13 +45,36 @@ class Checkpoint(BaseModel):
     step: int | None = None
 
 
+class StopKind(StrEnum):
+    PAUSE = "pause"
+    STOP = "stop"
+    LIMIT = "limit"
+    CANCEL = "cancel"
+
+
 class Stop(BaseModel):
+    """Somebody asked the present attempt to end. ``signalled_at``: its process was told."""
+
     model_config = ConfigDict(frozen=True)
 
+    kind: StopKind = StopKind.STOP
     requested_by: str
     reason: str
     requested_at: datetime
     signalled_at: datetime | None = None
+
+
+class Revival(BaseModel):
+    """Somebody asked for another attempt, after ``after_attempt``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    """``resume`` or ``retry``."""
+    requested_by: str
+    reason: str
+    requested_at: datetime
+    after_attempt: int
 
 
 class Job(BaseModel):
@@ -98,6 +124,8 @@ class Job(BaseModel):
 
     best_checkpoint: Checkpoint | None = None
     last_checkpoint: Checkpoint | None = None
+    resume_checkpoint: Checkpoint | None = None
+    """The newest that a later attempt can go on from."""
     training_results: TrainingResults | None = None
     error_code: str | None = None
     error_message: str | None = None
@@ -106,6 +134,12 @@ class Job(BaseModel):
     stop: Stop | None = None
     early_stopping: StopDecided | None = None
     """The decision that asked for the stop, where it was one."""
+    limit: LimitExceeded | None = None
+    """What the present attempt used more of than it may."""
+    revival: Revival | None = None
+    """What the latest attempt, or the next one, is for; None for the first."""
+    retries: int = 0
+    """That the launcher asked for by itself, since somebody last did."""
     exit: ProcessExited | None = None
     sessions: dict[str, Session] = Field(default_factory=dict)
 
@@ -116,3 +150,14 @@ class Job(BaseModel):
     @property
     def ended(self) -> bool:
         return self.state in TERMINAL
+
+    @property
+    def max_retries(self) -> int:
+        wanted = self.config.get("max_retries")
+        return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0 else RETRIES_DEFAULT
+
+    @property
+    def awaits_retry(self) -> bool:
+        """Whether the launcher tries again by itself: a transient cause, and nobody asked for the end."""
+        may_be_gone = self.state is JobState.FAILED and is_transient(self.error_code)
+        return may_be_gone and self.launch and self.stop is None and self.retries < self.max_retries

@@ -28,23 +28,26 @@ FINISHING: Final = "finishing"
 S = JobState
 ACTIVE: Final = frozenset({S.STARTING, S.RUNNING, S.PAUSING, S.STOPPING, S.LOST})
 """An attempt exists and has not ended."""
+WAITING: Final = frozenset({S.PENDING, S.QUEUED, S.RETRYING})
+"""The next attempt is to be started."""
 TERMINAL: Final = frozenset({S.COMPLETED, S.STOPPED, S.FAILED})
 _ENDS: Final = frozenset({S.COMPLETED, S.STOPPED, S.FAILED})
 
 TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
-    S.PENDING: frozenset({S.QUEUED, S.STARTING, S.RUNNING}) | _ENDS,
-    S.QUEUED: frozenset({S.STARTING, S.RUNNING}) | _ENDS,
-    S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.PAUSING, S.LOST, S.RETRYING}) | _ENDS,
-    S.RUNNING: frozenset({S.STOPPING, S.PAUSING, S.LOST, S.RETRYING}) | _ENDS,
-    S.PAUSING: frozenset({S.PAUSED, S.STOPPING, S.LOST, S.RETRYING}) | _ENDS,
-    S.PAUSED: frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.STOPPED, S.FAILED}),
+    S.PENDING: frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSED}) | _ENDS,
+    S.QUEUED: frozenset({S.STARTING, S.RUNNING, S.PAUSED}) | _ENDS,
+    S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.PAUSING, S.LOST}) | _ENDS,
+    S.RUNNING: frozenset({S.STOPPING, S.PAUSING, S.LOST}) | _ENDS,
+    S.PAUSING: frozenset({S.PAUSED, S.STOPPING, S.LOST}) | _ENDS,
+    S.PAUSED: frozenset({S.QUEUED, S.STARTING, S.RUNNING}) | _ENDS,
     S.STOPPING: frozenset({S.LOST}) | _ENDS,
-    S.LOST: frozenset({S.RUNNING, S.STOPPING, S.RETRYING}) | _ENDS,
-    S.RETRYING: frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.STOPPED, S.FAILED}),
+    S.LOST: frozenset({S.RUNNING, S.STOPPING, S.PAUSING, S.PAUSED}) | _ENDS,
+    S.RETRYING: frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSED}) | _ENDS,
     # An end is final, but an end that was only judged from the process's exit gives way to the trainer's own last
-    # word, which may be found in its spool later (events.evolution looks at Job.ended_by).
-    S.FAILED: frozenset({S.RETRYING, S.COMPLETED, S.STOPPED}),
-    S.STOPPED: frozenset({S.COMPLETED}),
+    # word, which may be found in its spool later (events.ends looks at Job.ended_by). An end that nothing explains
+    # gives way to the request or the limit that caused it, which may be read later (events.asked).
+    S.FAILED: frozenset({S.RETRYING, S.COMPLETED, S.STOPPED, S.PAUSED}),
+    S.STOPPED: frozenset({S.COMPLETED, S.FAILED, S.PAUSED}),
     S.COMPLETED: frozenset(),
 }
 

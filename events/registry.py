@@ -34,6 +34,7 @@ from events.types.jobs import (
 from events.types.logs import LogWritten
 from events.types.metrics import MetricsReported
 from events.types.models import DeadLetterDiscarded, DeadLetterRedriven, ModelRegistered
+from events.types.requests import CancelRequested, LimitExceeded, PauseRequested, ResumeRequested, RetryRequested
 from events.types.sessions import EventsDropped, SessionClosed, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact, JsonObject
@@ -85,6 +86,11 @@ EVENT_TYPES: Final = (
     EventType("training.checkpoint.saved", 2, CheckpointSaved, (JOBS,), "a checkpoint lies in the store"),
     EventType("training.artifact.saved", 1, ArtifactSaved, (JOBS,), "a plot or another file lies in the store"),
     EventType("training.stop.requested", 1, StopRequested, (JOBS,), "somebody asked the run to stop"),
+    EventType("training.cancel.requested", 1, CancelRequested, (JOBS,), "somebody asked the run to end soon"),
+    EventType("training.pause.requested", 1, PauseRequested, (JOBS,), "somebody asked the run to pause"),
+    EventType("training.resume.requested", 1, ResumeRequested, (JOBS,), "somebody asked a paused run to go on"),
+    EventType("training.retry.requested", 1, RetryRequested, (JOBS,), "a failed run is to be tried again"),
+    EventType("training.limit.exceeded", 1, LimitExceeded, (JOBS,), "the run used more than it may"),
     EventType("training.stop.decided", 1, StopDecided, (JOBS,), "a rule of early stopping ended the attempt"),
     EventType("training.stop.signalled", 1, StopSignalled, (JOBS,), "the launcher told the run to stop"),
     EventType("training.job.completed", 1, JobCompleted, (JOBS,), "the trainer finished"),

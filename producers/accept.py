@@ -13,12 +13,12 @@ import orjson
 
 from events.types.vocabulary import json_bytes
 from producers import outbox
-from producers.callbacks import Body, ReportLogs
+from producers.callbacks import Body, Callback, ReportLogs
 from producers.catalogue import Offer, load_models, load_offer
 from producers.commands import CreateJob, RegisterDataset, RegisterModel
 from producers.database import Connection, Pool, transaction
-from producers.decide import Decision, Situation, decide
-from producers.describe import DescribeJob
+from producers.decide import decide
+from producers.decision import Decision, Situation
 from producers.errors import FieldProblem, Invalid
 from producers.job_state import load_dataset, load_jobs
 from producers.queries import load_queries
@@ -43,8 +43,9 @@ class Receipt:
 async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None, now: datetime) -> Receipt:
     """Lock, look, decide, append: one transaction. ``job_id`` is None for a command that makes something new.
 
-    ``key`` is the caller's Idempotency-Key. Without one, the same body for the same job, attempt and command counts
-    as a repeat and gets the first answer; log lines without a timestamp never do, nor does making something new.
+    ``key`` is the caller's Idempotency-Key. Without one, the same callback of the same attempt counts as a repeat and
+    gets the first answer; log lines without a timestamp never do. Commands are repeatable by what they find: pausing a
+    second time, after a resume, is not the first time again.
 
     Raises NotFound, Refused, Invalid; asyncpg.PostgresError, OSError and TimeoutError when Postgres fails.
     """
@@ -108,6 +109,8 @@ async def _append(
     address = outbox.Address(name, situation.id if of_a_job else None, decision.attempt)
     note = outbox.ReceiptNote(receipt_key, request_hash, decision.answer)
     ids = await outbox.append(tx, address, decision.facts, now, note)
+    if not ids and decision.repeats:
+        ids = await outbox.find_last(tx, situation.id, decision.repeats)
     return Receipt(situation.id, decision.answer, tuple(ids))
 
 
@@ -130,8 +133,7 @@ def _hash(name: str, command: Body) -> str:
 
 
 def _receipt_key(job_id: int | None, attempt: int, command: Body, request_hash: str) -> str | None:
-    if job_id is None or isinstance(command, DescribeJob):
-        # A description that is repeated changes nothing by itself, and going back to an older one is no repeat.
+    if job_id is None or not isinstance(command, Callback):
         return None
     if isinstance(command, ReportLogs) and any(entry.timestamp is None for entry in command.logs):
         return None

@@ -66,6 +66,33 @@ class StopJob(Body):
     requested_by: Text = "api"
 
 
+class CancelJob(Body):
+    """As a stop, but soon: seconds after it is asked, the process is killed."""
+
+    reason: Text = "the user asked to cancel"
+    requested_by: Text = "api"
+
+
+class PauseJob(Body):
+    """The present epoch ends, then the slot is free until somebody resumes."""
+
+    reason: Text = "the user asked to pause"
+    requested_by: Text = "api"
+
+
+class ResumeJob(Body):
+    reason: Text = "the user asked to resume"
+    requested_by: Text = "api"
+
+
+class RetryJob(Body):
+    """``automatic``: the launcher asks, while retries are left; a client that asks is always one of its own."""
+
+    reason: Text = "the user asked to try again"
+    requested_by: Text = "api"
+    automatic: bool = False
+
+
 class QueueJob(Body):
     reason: Text
 
@@ -106,6 +133,12 @@ class JudgeFound(Body):
     reason: Text
 
 
+class JudgeGone(Body):
+    """No sign of life for so long that nobody waits any more; the trainer's own word still counts when it comes."""
+
+    reason: Text
+
+
 class RegisterDataset(Body):
     """A data set that was read and checked; ``dataset_id`` of the description is given when it is accepted."""
 
@@ -122,6 +155,10 @@ Command = (
     CreateJob
     | DescribeJob
     | StopJob
+    | CancelJob
+    | PauseJob
+    | ResumeJob
+    | RetryJob
     | QueueJob
     | LaunchJob
     | RecordStopSignal
@@ -129,6 +166,7 @@ Command = (
     | RecordStopped
     | JudgeLost
     | JudgeFound
+    | JudgeGone
     | RegisterDataset
     | RegisterModel
 )

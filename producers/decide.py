@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 from events.codec import data_bytes
 from events.job import EXIT, REPORT, Job
-from events.lifecycle import JobState
+from events.lifecycle import ACTIVE, WAITING, JobState
 from events.types.checkpoints import CheckpointSaved
-from events.types.datasets import DatasetRegistered
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -22,14 +19,15 @@ from events.types.jobs import (
     JobQueued,
     JobStarted,
     JobStopped,
+    ProcessExited,
     ProgressReported,
-    StopRequested,
     StopSignalled,
     TrainingResults,
 )
 from events.types.logs import LogLine, LogWritten
 from events.types.metrics import MetricsReported
 from events.types.vocabulary import Fact
+from producers import steering
 from producers.callbacks import (
     Body,
     ReportCheckpoint,
@@ -39,59 +37,39 @@ from producers.callbacks import (
     ReportProgress,
     ReportStarted,
 )
-from producers.catalogue import Offer
 from producers.commands import (
+    CancelJob,
     CreateJob,
     JudgeFound,
+    JudgeGone,
     JudgeLost,
     LaunchJob,
+    PauseJob,
     QueueJob,
     RecordFailure,
     RecordStopped,
     RecordStopSignal,
     RegisterDataset,
     RegisterModel,
+    ResumeJob,
+    RetryJob,
     StopJob,
 )
+from producers.decision import Decision, Situation, existing
 from producers.describe import DescribeJob, changes, first_description
-from producers.errors import FieldProblem, Invalid, NotFound, Refused
+from producers.errors import FieldProblem, Invalid, Refused
 from producers.job_check import creation_problems
 from training_sdk.wire import RECORD_BYTES_MAX
 
+UNKNOWN_END: Final = "UNKNOWN"
+"""Stands where the name of the signal would: nobody saw the process end."""
 LOG_EVENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 1_000
 """Lines that fit into one event; the rest is for what stands around them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a decision may look at: the job as it is, the time, and what was looked up for the command."""
-
-    id: int
-    now: datetime
-    job: Job | None = None
-    dataset: DatasetRegistered | None = None
-    offer: Offer = field(default_factory=Offer)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """Facts to append, and the answer. No facts: nothing changes, the answer says so."""
-
-    facts: list[Fact]
-    answer: dict[str, Any]
-    attempt: int = 0
-    job_id: int | None = field(default=None)
 
 
 def decide(situation: Situation, command: Body) -> Decision:
     """Raises NotFound, Refused or Invalid. KeyError for a command that stands in no table."""
     return DECIDERS[type(command)](situation, command)
-
-
-def _existing(situation: Situation) -> Job:
-    if situation.job is None or not situation.job.exists:
-        raise NotFound(f"there is no training job {situation.id}")
-    return situation.job
 
 
 def _not_ended(job: Job, what: str) -> None:
@@ -139,7 +117,7 @@ def _create_job(situation: Situation, command: CreateJob) -> Decision:
 
 
 def _describe_job(situation: Situation, command: DescribeJob) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     described = changes(job, command)
     return Decision([] if described is None else [described], {"id": job.id}, job.attempt)
 
@@ -148,71 +126,69 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _stop_job(situation: Situation, command: StopJob) -> Decision:
-    job = _existing(situation)
-    answer = {"status": "accepted", "job_id": job.id}
-    if job.ended:
-        raise Refused(f"job {job.id} is {job.state} already: there is nothing to stop")
-    if job.stop is not None:
-        return Decision([], answer, job.attempt)
-    requested = StopRequested(requested_by=command.requested_by, reason=command.reason)
-    if job.state in (JobState.PENDING, JobState.QUEUED) and job.attempt == 0:
-        return Decision([requested, JobStopped(stopped_at_epoch=job.current_epoch)], answer, job.attempt)
-    return Decision([requested], answer, job.attempt)
-
-
 def _queue_job(situation: Situation, command: QueueJob) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     facts: list[Fact] = [JobQueued(reason=command.reason)] if job.state is JobState.PENDING else []
     return Decision(facts, {"job_id": job.id}, job.attempt)
 
 
 def _launch_job(situation: Situation, command: LaunchJob) -> Decision:
-    job = _existing(situation)
-    if job.ended and job.state is not JobState.FAILED:
+    job = existing(situation)
+    if job.ended:
         raise Refused(f"job {job.id} is {job.state} already")
     if job.stop is not None:
-        raise Refused(f"job {job.id} was asked to stop")
+        raise Refused(f"job {job.id} was asked to {job.stop.kind}")
     if command.attempt != job.attempt + 1:
         raise Refused(f"job {job.id} is at attempt {job.attempt}; attempt {command.attempt} cannot follow")
+    if job.state not in WAITING:
+        raise Refused(f"job {job.id} is {job.state}: attempt {job.attempt} is not over")
     launched = JobLaunched(launcher=command.launcher, hostname=command.hostname, reason=command.reason)
     return Decision([launched], {"job_id": job.id}, command.attempt)
 
 
 def _record_stop_signal(situation: Situation, command: RecordStopSignal) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     done = job.stop is None or job.stop.signalled_at is not None
     facts: list[Fact] = [] if done else [StopSignalled(signal=command.signal, reason=command.reason)]
     return Decision(facts, {"job_id": job.id}, job.attempt)
 
 
 def _record_failure(situation: Situation, command: RecordFailure) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     failed = JobFailed(error_code=command.error_code, error_message=command.error_message)
-    return Decision([] if job.ended else [failed], {"job_id": job.id}, job.attempt)
+    return Decision([failed] if job.state in ACTIVE else [], {"job_id": job.id}, job.attempt)
 
 
 def _record_stopped(situation: Situation, command: RecordStopped) -> Decision:
-    job = _existing(situation)
-    still = job.state is JobState.STOPPING and job.started_session is None
+    job = existing(situation)
+    still = job.state in (JobState.STOPPING, JobState.PAUSING) and job.started_session is None
     return Decision([JobStopped(stopped_at_epoch=job.current_epoch)] if still else [], {"job_id": job.id}, job.attempt)
 
 
 def _judge_lost(situation: Situation, command: JudgeLost) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     lost = JobLost(reason=command.reason, last_seen=command.last_seen)
-    return Decision([lost] if job.state is JobState.RUNNING else [], {"job_id": job.id}, job.attempt)
+    alive = job.state in (JobState.STARTING, JobState.RUNNING)
+    return Decision([lost] if alive else [], {"job_id": job.id}, job.attempt)
 
 
 def _judge_found(situation: Situation, command: JudgeFound) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     facts: list[Fact] = [JobFound(reason=command.reason)] if job.state is JobState.LOST else []
     return Decision(facts, {"job_id": job.id}, job.attempt)
 
 
+def _judge_gone(situation: Situation, command: JudgeGone) -> Decision:
+    job = existing(situation)
+    gone = ProcessExited(signal=UNKNOWN_END, reason=command.reason)
+    return Decision([gone] if job.state in ACTIVE else [], {"job_id": job.id}, job.attempt)
+
+
 def _started(situation: Situation, command: ReportStarted) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     _not_ended(job, "a start")
+    if job.state is JobState.PAUSED:
+        raise Refused(f"job {job.id} is paused: resume it before it is started again")
     if job.started_session is not None:
         if (job.pid, job.hostname) == (command.pid, command.hostname):
             return _ok(job)
@@ -229,7 +205,7 @@ def _started(situation: Situation, command: ReportStarted) -> Decision:
 
 
 def _progressed(situation: Situation, command: ReportProgress) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     _not_ended(job, "progress")
     return _ok(
         job,
@@ -243,7 +219,7 @@ def _progressed(situation: Situation, command: ReportProgress) -> Decision:
 
 
 def _measured(situation: Situation, command: ReportMetrics) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     _not_ended(job, "a metric")
     _check_epoch(job, command.epoch)
     return _ok(
@@ -259,15 +235,17 @@ def _measured(situation: Situation, command: ReportMetrics) -> Decision:
 
 
 def _checkpoint_saved(situation: Situation, command: ReportCheckpoint) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     _not_ended(job, "a checkpoint")
     _check_epoch(job, command.epoch)
     return _ok(job, CheckpointSaved.model_validate(command.model_dump()))
 
 
 def _completed(situation: Situation, command: ReportCompletion) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     if _ended_so_already(job, command):
+        return _ok(job)
+    if command.status == "stopped" and job.state is JobState.PAUSED:
         return _ok(job)
     _not_ended(job, "another completion")
     _check_epoch(job, command.last_successful_epoch)
@@ -319,7 +297,7 @@ def _ended_so_already(job: Job, command: ReportCompletion) -> bool:
 
 
 def _logged(situation: Situation, command: ReportLogs) -> Decision:
-    job = _existing(situation)
+    job = existing(situation)
     lines = [
         LogLine(
             level=entry.level,
@@ -365,7 +343,11 @@ def _register_model(situation: Situation, command: RegisterModel) -> Decision:
 DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     CreateJob: _create_job,
     DescribeJob: _describe_job,
-    StopJob: _stop_job,
+    StopJob: steering.stop_job,
+    CancelJob: steering.cancel_job,
+    PauseJob: steering.pause_job,
+    ResumeJob: steering.resume_job,
+    RetryJob: steering.retry_job,
     QueueJob: _queue_job,
     LaunchJob: _launch_job,
     RecordStopSignal: _record_stop_signal,
@@ -373,6 +355,7 @@ DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     RecordStopped: _record_stopped,
     JudgeLost: _judge_lost,
     JudgeFound: _judge_found,
+    JudgeGone: _judge_gone,
     RegisterDataset: _register_dataset,
     RegisterModel: _register_model,
     ReportStarted: _started,

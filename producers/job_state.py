@@ -48,10 +48,10 @@ async def load_jobs(transaction: Connection, job_ids: Sequence[int]) -> dict[int
 
 
 async def load_open_jobs(transaction: Connection) -> dict[int, Job]:
-    """Every job that has not ended."""
-    rows = await queries.jobs_that_have_not_ended(transaction)
+    """Every job that has not ended, and those that failed and are to be tried again."""
+    rows = await queries.jobs_that_go_on(transaction)
     jobs = await load_jobs(transaction, [row["id"] for row in rows])
-    return {job_id: job for job_id, job in jobs.items() if not job.ended}
+    return {job_id: job for job_id, job in jobs.items() if not job.ended or job.awaits_retry}
 
 
 async def load_dataset(transaction: Connection, dataset_id: int) -> DatasetRegistered | None:

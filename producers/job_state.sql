@@ -26,9 +26,9 @@ SELECT data FROM write.outbox
 WHERE topic = 'training.datasets' AND key = :dataset_id AND job_id IS NULL AND type = :event_type
 ORDER BY id DESC LIMIT 1;
 
--- name: jobs_that_have_not_ended
--- Jobs of the read model that go on, and jobs of which the outbox holds something unapplied.
-SELECT id FROM training_jobs WHERE state NOT IN ('completed', 'stopped', 'failed')
+-- name: jobs_that_go_on
+-- Jobs of the read model that have not ended or are to be tried again, and jobs of which the outbox holds something unapplied.
+SELECT id FROM training_jobs WHERE state NOT IN ('completed', 'stopped', 'failed') OR awaits_retry
 UNION
 SELECT DISTINCT outbox.job_id
 FROM write.outbox

@@ -87,6 +87,12 @@ async def find_receipt(transaction: Connection, key: str) -> dict[str, Any] | No
     return None if row is None else dict(row)
 
 
+async def find_last(transaction: Connection, job_id: int, facts: Sequence[type[Fact]]) -> list[int]:
+    """The newest of the job's rows that hold one of these facts; none when they are forgotten already."""
+    types = [event_type_of(fact).wire_name for fact in facts]
+    return [row["id"] for row in await queries.last_of_types(transaction, job_id=job_id, types=types)]
+
+
 @dataclass(frozen=True, slots=True)
 class Unsent:
     id: int

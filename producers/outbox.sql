@@ -15,6 +15,9 @@ RETURNING id;
 -- name: receipt^
 SELECT id, job_id, answer, request_hash FROM write.outbox WHERE receipt_key = :receipt_key;
 
+-- name: last_of_types
+SELECT id FROM write.outbox WHERE job_id = :job_id AND type = ANY(:types::text[]) ORDER BY id DESC LIMIT 1;
+
 -- name: lock_numbers
 -- Until the transaction ends: whoever comes second must see the numbers that the first one gave.
 SELECT pg_advisory_xact_lock(4711004);

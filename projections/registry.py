@@ -47,7 +47,7 @@ class Projection:
 
 
 PROJECTIONS: Final = (
-    Projection("jobs", CORE, JOBS, 1, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
+    Projection("jobs", CORE, JOBS, 2, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
     Projection("artifacts", CORE, JOBS, 1, artifacts.TABLES, {ArtifactSaved: artifacts.record}),
     Projection("checkpoints", CORE, JOBS, 2, checkpoints.TABLES, {CheckpointSaved: checkpoints.record}),
     Projection(

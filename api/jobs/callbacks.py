@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 from api.context import Api, Context
 from api.freshness import note_position
 from api.guards import StrictRoute
-from api.jobs.reading import read_job
 from api.jobs.routes import IdempotencyKey, JobId
 from producers.accept import accept
 from producers.callbacks import (
@@ -23,8 +22,6 @@ from producers.callbacks import (
     ReportProgress,
     ReportStarted,
 )
-from producers.commands import StopJob
-from producers.database import transaction
 
 router = APIRouter(prefix="/api/v1/training/jobs", tags=["callbacks"], route_class=StrictRoute)
 
@@ -89,33 +86,3 @@ async def post_log(
     job_id: JobId, body: ReportLogs, api: Api, response: Response, key: IdempotencyKey = None
 ) -> LogAnswer:
     return LogAnswer(**await _take(api, job_id, body, key, response))
-
-
-class Commands(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": {"stop": True, "reason": "enough", "attempt": 1}})
-
-    stop: bool
-    reason: str | None
-    attempt: int
-
-
-@router.get("/{job_id}/commands", summary="What a trainer is asked to do now")
-async def get_commands(job_id: JobId, api: Api) -> Commands:
-    async with transaction(api.pool, readonly=True) as tx:
-        job = await read_job(tx, job_id)
-    return Commands(stop=job.stop is not None, reason=job.stop.reason if job.stop else None, attempt=job.attempt)
-
-
-class StopAnswer(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": {"status": "accepted", "job_id": 25, "position": 1042}})
-
-    status: str
-    job_id: int
-    position: int | None
-
-
-@router.post("/{job_id}/stop", status_code=202, summary="Ask a run to stop: the present epoch ends first")
-async def stop_job(job_id: JobId, api: Api, body: StopJob | None = None, key: IdempotencyKey = None) -> StopAnswer:
-    receipt = await accept(api.pool, job_id, body or StopJob(), key, datetime.now(UTC))
-    position = receipt.outbox_ids[0] if receipt.outbox_ids else None
-    return StopAnswer(**receipt.answer, position=position)

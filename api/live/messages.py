@@ -26,6 +26,7 @@ from events.types.jobs import (
 )
 from events.types.logs import LogWritten
 from events.types.metrics import MetricsReported
+from events.types.requests import CancelRequested, LimitExceeded, PauseRequested, ResumeRequested, RetryRequested
 from events.types.vocabulary import Fact, json_bytes
 from training_sdk.wire import JOBS, LOGS, METRICS
 
@@ -36,6 +37,7 @@ JOB_CREATED, JOB_STATUS, PROGRESS, METRIC, CHECKPOINT, LOG, ERROR = (
 )
 STATUS_CHANGES: Final = (
     *(JobQueued, JobLaunched, JobStarted, StopRequested, JobLost, JobFound),
+    *(CancelRequested, PauseRequested, ResumeRequested, RetryRequested, LimitExceeded),
     *(JobCompleted, JobFailed, JobStopped, ProcessExited),
 )
 """After one of these a reader may see another status; the job itself is asked which."""

@@ -66,6 +66,7 @@ def _job_row(job: Job, event: Event[Fact]) -> dict[str, Any]:
         "created_at": job.created_at,
         "started_at": job.started_at,
         "completed_at": job.completed_at,
+        "awaits_retry": job.awaits_retry,
         "job": job.model_dump(mode="json"),
         "log_partition": event.position.partition,
         "log_offset": event.position.offset,

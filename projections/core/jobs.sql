@@ -11,13 +11,16 @@ CREATE TABLE training_jobs (
     created_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
+    -- Failed, and the launcher is to try again.
+    awaits_retry boolean NOT NULL,
     -- The whole fold (events/evolution.py); the columns above are for finding it.
     job jsonb NOT NULL,
     log_partition integer NOT NULL,
     log_offset bigint NOT NULL
 );
 CREATE INDEX training_jobs_created ON training_jobs (created_at DESC, id DESC);
-CREATE INDEX training_jobs_open ON training_jobs (id) WHERE state NOT IN ('completed', 'stopped', 'failed');
+CREATE INDEX training_jobs_open ON training_jobs (id)
+    WHERE state NOT IN ('completed', 'stopped', 'failed') OR awaits_retry;
 
 CREATE TABLE job_events (
     job_id bigint NOT NULL,
@@ -45,17 +48,17 @@ SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]) FOR UPDATE;
 -- name: save*!
 INSERT INTO training_jobs (
     id, name, model_name, framework, task_type, dataset_id, state, status, created_at, started_at, completed_at,
-    job, log_partition, log_offset
+    awaits_retry, job, log_partition, log_offset
 ) VALUES (
     :id, :name, :model_name, :framework, :task_type, :dataset_id, :state, :status, :created_at, :started_at,
-    :completed_at, :job, :log_partition, :log_offset
+    :completed_at, :awaits_retry, :job, :log_partition, :log_offset
 )
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, model_name = excluded.model_name, framework = excluded.framework,
     task_type = excluded.task_type, dataset_id = excluded.dataset_id, state = excluded.state,
     status = excluded.status, created_at = excluded.created_at, started_at = excluded.started_at,
-    completed_at = excluded.completed_at, job = excluded.job, log_partition = excluded.log_partition,
-    log_offset = excluded.log_offset;
+    completed_at = excluded.completed_at, awaits_retry = excluded.awaits_retry, job = excluded.job,
+    log_partition = excluded.log_partition, log_offset = excluded.log_offset;
 
 -- name: append_events*!
 INSERT INTO job_events (

@@ -1,14 +1,16 @@
-"""``python -m training_sdk sync DIR`` and ``python -m training_sdk process-exited``."""
+"""``python -m training_sdk sync DIR``, and what a supervisor says: ``process-exited``, ``limit-exceeded``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from training_sdk.settings import RunSettings
-from training_sdk.sync import TIMEOUT_S, report_process_exited, sync
+from training_sdk.sync import TIMEOUT_S, report_from_outside, report_process_exited, sync
+from training_sdk.wire import LIMIT_EXCEEDED
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,11 +27,18 @@ def main(arguments: list[str] | None = None) -> int:
     exited.add_argument("--pid", type=int)
     exited.add_argument("--reason")
     exited.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    limit = commands.add_parser("limit-exceeded", help="record that JOB_ID, TRAINING_ATTEMPT used more than it may")
+    limit.add_argument("--limit", required=True, help="e.g. max_seconds")
+    limit.add_argument("--allowed", required=True, type=float)
+    limit.add_argument("--used", required=True, type=float)
+    limit.add_argument("--error-code", required=True)
+    limit.add_argument("--reason", required=True)
+    limit.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if options.command == "sync":
         return _sync(options.folder, options.closed_by, options.timeout)
-    return _process_exited(options)
+    return _limit_exceeded(options) if options.command == "limit-exceeded" else _process_exited(options)
 
 
 def _sync(folder: Path, closed_by: str, timeout_s: float) -> int:
@@ -51,14 +60,18 @@ def _process_exited(options: argparse.Namespace) -> int:
     if options.exit_code is None and options.signal is None:
         print("give --exit-code or --signal", file=sys.stderr)
         return 2
+    data = {name: getattr(options, name) for name in ("exit_code", "signal", "pid", "reason")}
+    return _say(lambda: report_process_exited(**data, timeout_s=options.timeout))
+
+
+def _limit_exceeded(options: argparse.Namespace) -> int:
+    data = {name: getattr(options, name) for name in ("limit", "allowed", "used", "error_code", "reason")}
+    return _say(lambda: report_from_outside(LIMIT_EXCEEDED, data, timeout_s=options.timeout))
+
+
+def _say(report: Callable[[], bool]) -> int:
     try:
-        sent = report_process_exited(
-            exit_code=options.exit_code,
-            signal=options.signal,
-            pid=options.pid,
-            reason=options.reason,
-            timeout_s=options.timeout,
-        )
+        sent = report()
     except (OSError, ValueError) as error:
         print(f"cannot be recorded: {error}", file=sys.stderr)
         return 1

@@ -211,20 +211,34 @@ def report_process_exited(
     transport: Transport | None = None,
     timeout_s: float = 10.0,
 ) -> bool:
-    """Record how a trainer's process ended, as a session of its own: spool first, so it is not lost without a broker.
+    """Record how a trainer's process ended; see ``report_from_outside``.
 
     Call it after ``sync`` of the trainer's own folders; where those could not be shipped, this one waits behind them.
+    """
+    data = {"pid": pid, "exit_code": exit_code, "signal": signal, "reason": reason, "hostname": socket.gethostname()}
+    return report_from_outside(wire.PROCESS_EXITED, data, settings=settings, transport=transport, timeout_s=timeout_s)
+
+
+def report_from_outside(
+    type_name: str,
+    data: dict[str, Any],
+    *,
+    settings: RunSettings | None = None,
+    transport: Transport | None = None,
+    timeout_s: float = 10.0,
+) -> bool:
+    """Say something about a trainer, as a session of its own: spool first, so it is not lost without a broker.
+
     True when it is in the log now; else the next ``sync`` of the spool folder ships it.
     Raises OSError when the spool cannot be written, ValueError without a job id.
     """
     chosen = settings if settings is not None else RunSettings.from_env()
     if chosen.job_id is None:
-        raise ValueError("JOB_ID is not set; whose process ended?")
+        raise ValueError("JOB_ID is not set; whose trainer is it?")
     about = about_this_process(chosen, "supervisor")
-    data = {"pid": pid, "exit_code": exit_code, "signal": signal, "reason": reason, "hostname": socket.gethostname()}
     given = {name: value for name, value in data.items() if value is not None}
     session = Session.create(chosen.spool_dir, about, ring_bytes=4096)
-    session.pump([Draft(wire.JOBS, wire.PROCESS_EXITED, utc_text(clock.time()), orjson.dumps(given))])
+    session.pump([Draft(wire.JOBS, type_name, utc_text(clock.time()), orjson.dumps(given))])
     session.close_events("supervisor")
     session.drop_ring()
     session.let_go()

@@ -39,8 +39,11 @@ class Backend(Protocol):
     def take_over(self, job: Job, attempt: int) -> Run:
         """Give an abandoned run a new supervisor. Raises OSError, InvalidEnvironment."""
 
-    def terminate(self, job_id: int, attempt: int) -> bool:
-        """Ask it to stop, SIGKILL after its grace period; False when nothing runs."""
+    def terminate(self, job_id: int, attempt: int, *, hurry: bool = False) -> bool:
+        """Ask it to stop, SIGKILL after its grace period, a short one in a hurry; False when nothing runs."""
+
+    def how_it_ended(self, job_id: int, attempt: int) -> str | None:
+        """In words, where it is known here that the run is over; else None."""
 
     def runs(self) -> list[Run]:
         """All runs of this machine that are not done."""

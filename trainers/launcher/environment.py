@@ -127,7 +127,8 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "DO_NOT_TRACK": "1",
         "MPLBACKEND": "Agg",
     }
-    environment = {**passed, **first_generation, **second_generation, **third_generation, **ours}
+    resume = resume_variables(job, attempt)
+    environment = {**passed, **first_generation, **second_generation, **third_generation, **ours, **resume}
     for name, value in environment.items():
         check_variable(name, value)
     return environment
@@ -138,6 +139,20 @@ def default_device(environment: Mapping[str, str], devices: Path = Path("/dev"))
     hidden = environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     has_one = any(devices.glob("nvidia[0-9]*")) or (devices / "kfd").exists()
     return "0" if has_one and not hidden else "cpu"
+
+
+def resume_variables(job: Job, attempt: int) -> dict[str, str]:
+    """What an attempt goes on from: the newest checkpoint of the attempts before it. None for one that begins anew."""
+    checkpoint = job.resume_checkpoint
+    if checkpoint is None or checkpoint.object_uri is None or checkpoint.attempt >= attempt:
+        return {}
+    numbers = {
+        "TRAINING_RESUME_SIZE": checkpoint.file_size_bytes,
+        "TRAINING_RESUME_EPOCH": checkpoint.epoch,
+        "TRAINING_RESUME_STEP": None if checkpoint.step is None else checkpoint.step + 1,
+    }
+    texts = {"TRAINING_RESUME_URI": checkpoint.object_uri, "TRAINING_RESUME_SHA256": checkpoint.sha256}
+    return {name: str(value) for name, value in {**texts, **numbers}.items() if value is not None}
 
 
 def check_variable(name: str, value: str) -> None:

@@ -15,14 +15,14 @@ import asyncpg
 from events.job import Job
 from producers.accept import accept
 from producers.callbacks import Body
-from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopped, RecordStopSignal
+from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopped, RecordStopSignal, RetryJob
 from producers.database import Pool, connect, transaction
 from producers.errors import NotAccepted
 from producers.job_state import load_jobs, load_open_jobs
 from trainers.launcher.backend import Backend, RunState
 from trainers.launcher.environment import InvalidEnvironment
 from trainers.launcher.leases import acquire, hold, read_leases
-from trainers.launcher.plan import Action, EndStopped, Launch, Queue, StartAgain, TakeOver, Terminate, plan
+from trainers.launcher.plan import Action, EndStopped, Launch, Queue, Retry, StartAgain, TakeOver, Terminate, plan
 from trainers.launcher.settings import Settings
 from trainers.launcher.sweep import SWEEP_INTERVAL_S, sweep
 
@@ -81,7 +81,15 @@ class Launcher:
         # A job that has not ended as far as anybody can read stays ours, also when its run is over: another launcher
         # could take its news for missing and start it again.
         await hold(self._pool, self._settings.name, [*(run.job_id for run in runs), *jobs])
-        actions = plan(list(jobs.values()), leases, runs, self._settings.slots, self._settings.name, datetime.now(UTC))
+        actions = plan(
+            list(jobs.values()),
+            leases,
+            runs,
+            self._settings.slots,
+            self._settings.name,
+            datetime.now(UTC),
+            self._settings.retry_delay_s,
+        )
         for action in actions:
             job = jobs.get(action.job_id) or of_runs.get(action.job_id)
             if job is not None:
@@ -101,11 +109,14 @@ class Launcher:
                 if await self._acquire(action.job_id, action.attempt):
                     self._take_over(job, action.attempt)
             case Terminate():
-                if self._backend.terminate(action.job_id, action.attempt):
+                if self._backend.terminate(action.job_id, action.attempt, hurry=action.hurry):
                     await self._record(job.id, RecordStopSignal(signal="SIGTERM", reason=action.reason))
             case EndStopped():
                 if await self._acquire(action.job_id, action.attempt):
                     await self._record(job.id, RecordStopped(reason=action.reason))
+            case Retry():
+                asked_by = f"launcher {self._settings.name}"
+                await self._record(job.id, RetryJob(reason=action.reason, requested_by=asked_by, automatic=True))
 
     async def _launch(self, action: Launch, job: Job) -> None:
         if not await self._acquire(job.id, action.attempt):

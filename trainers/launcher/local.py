@@ -13,6 +13,7 @@ from trainers.launcher.backend import Run, RunState
 from trainers.launcher.environment import CONFIG_FILE, OUTPUT_FOLDER, config_file, trainer_environment
 from trainers.launcher.settings import Settings
 from trainers.processes import read_json, read_mark, write_json
+from trainers.recorder import EXIT
 from trainers.supervisor import DONE, SUPERVISOR_PID, ask_to_stop
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +45,7 @@ class LocalProcesses:
                     "command": [sys.executable, "-m", framework.module],
                     "spool_dir": str(self._settings.spool_dir),
                     "grace_s": self._settings.grace_s,
+                    "limits": job.config.get("limits"),
                 },
             )
         try:
@@ -69,12 +71,20 @@ class LocalProcesses:
         self._children.append(supervisor)
         return Run(job.id, attempt, RunState.SUPERVISED, folder)
 
-    def terminate(self, job_id: int, attempt: int) -> bool:
+    def terminate(self, job_id: int, attempt: int, *, hurry: bool = False) -> bool:
         folder = self._settings.run_folder(job_id, attempt)
         if not (folder / "run.json").exists() or (folder / DONE).exists():
             return False
-        ask_to_stop(folder)
+        ask_to_stop(folder, self._settings.cancel_grace_s if hurry else None)
         return True
+
+    def how_it_ended(self, job_id: int, attempt: int) -> str | None:
+        folder = self._settings.run_folder(job_id, attempt)
+        if not (folder / DONE).exists():
+            return None
+        ended = read_json(folder / EXIT) or {}
+        how = ended.get("signal") or ended.get("exit_code")
+        return f"its process ended with {'no known code' if how is None else how}"
 
     def runs(self) -> list[Run]:
         # Ended children must be waited for, or they would look alive.

@@ -10,11 +10,12 @@ from trainers.launcher.backend import Run, RunState
 
 
 class MemoryBackend:
-    """``started`` and ``terminated`` hold (job id, attempt) in the order of the calls."""
+    """``started``, ``terminated`` and ``hurried`` hold (job id, attempt) in the order of the calls."""
 
     def __init__(self) -> None:
         self.started: list[tuple[int, int]] = []
         self.terminated: list[tuple[int, int]] = []
+        self.hurried: list[tuple[int, int]] = []
         self._runs: dict[tuple[int, int], Run] = {}
 
     def start(self, job: Job, attempt: int) -> Run:
@@ -29,9 +30,13 @@ class MemoryBackend:
         self._runs[job.id, attempt] = run
         return run
 
-    def terminate(self, job_id: int, attempt: int) -> bool:
-        self.terminated.append((job_id, attempt))
+    def terminate(self, job_id: int, attempt: int, *, hurry: bool = False) -> bool:
+        (self.hurried if hurry else self.terminated).append((job_id, attempt))
         return (job_id, attempt) in self._runs
+
+    def how_it_ended(self, job_id: int, attempt: int) -> str | None:
+        run = self._runs.get((job_id, attempt))
+        return "it is done" if run is not None and run.state is RunState.DONE else None
 
     def runs(self) -> list[Run]:
         return [run for run in self._runs.values() if run.state is not RunState.DONE]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
-from events.job import Job
-from events.lifecycle import ACTIVE, JobState
+from events.job import Job, StopKind
+from events.lifecycle import WAITING, JobState
 from trainers.launcher.backend import Run, RunState
 
 
@@ -50,29 +51,49 @@ class StartAgain:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
+    """``hurry``: somebody cancelled; the process gets seconds."""
+
+    job_id: int
+    attempt: int
+    reason: str
+    hurry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EndStopped:
+    """A stop or a pause was requested, and no process is there that could end by itself."""
+
     job_id: int
     attempt: int
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class EndStopped:
-    """A stop was requested, and no process is there that could end by itself."""
+class Retry:
+    """The job failed of something that may be gone by now."""
 
     job_id: int
-    attempt: int
     reason: str
 
 
-Action = Queue | Launch | StartAgain | TakeOver | Terminate | EndStopped
+Action = Queue | Launch | StartAgain | TakeOver | Terminate | EndStopped | Retry
 
-WAITING = (JobState.PENDING, JobState.QUEUED, JobState.RETRYING)
+RETRY_DELAY_S: Final = 10.0
 
 
 def plan(
-    jobs: Sequence[Job], leases: Mapping[int, Lease], runs: Sequence[Run], slots: int, launcher: str, now: datetime
+    jobs: Sequence[Job],
+    leases: Mapping[int, Lease],
+    runs: Sequence[Run],
+    slots: int,
+    launcher: str,
+    now: datetime,
+    retry_delay_s: float = RETRY_DELAY_S,
 ) -> list[Action]:
-    """The actions that bring this launcher's runs in line with the jobs. ``jobs`` are those that have not ended."""
+    """The actions that bring this launcher's runs in line with the jobs.
+
+    ``jobs`` are those that have not ended, and those that failed and are to be tried again.
+    """
     actions: list[Action] = []
     by_id = {job.id: job for job in jobs}
     for run in runs:
@@ -81,17 +102,22 @@ def plan(
             actions.append(TakeOver(run.job_id, run.attempt))
         job = by_id.get(run.job_id)
         if job is not None and job.stop is not None and job.stop.signalled_at is None and job.attempt == run.attempt:
-            actions.append(Terminate(run.job_id, run.attempt, f"stop requested by {job.stop.requested_by}"))
+            reason, hurry = f"{job.stop.kind} requested by {job.stop.requested_by}", job.stop.kind is StopKind.CANCEL
+            actions.append(Terminate(run.job_id, run.attempt, reason, hurry))
     running = {run.job_id for run in runs}
     for job in jobs:
         never_came_up = job.launch and job.started_session is None and job.id not in running
         if never_came_up and _free(leases.get(job.id), launcher, now):
             if job.state is JobState.STARTING:
                 actions.append(StartAgain(job.id, job.attempt))
-            elif job.state is JobState.STOPPING and job.stop is not None:
-                actions.append(EndStopped(job.id, job.attempt, f"stopped by {job.stop.requested_by} before it started"))
-    used = len([run for run in runs if run.job_id in by_id and by_id[run.job_id].state in ACTIVE])
-    used += len([run for run in runs if run.job_id not in by_id])
+            elif job.state in (JobState.STOPPING, JobState.PAUSING) and job.stop is not None:
+                reason = f"{job.stop.kind} requested by {job.stop.requested_by} before it started"
+                actions.append(EndStopped(job.id, job.attempt, reason))
+        if job.awaits_retry and now >= retry_at(job, retry_delay_s) and _free(leases.get(job.id), launcher, now):
+            reason = f"{job.error_code} may be gone by itself: retry {job.retries + 1} of {job.max_retries}"
+            actions.append(Retry(job.id, reason))
+    # Also one whose job paused or ended: its process may still be there, or what it left is being shipped.
+    used = len(runs)
     waiting = [
         job
         for job in sorted(jobs, key=lambda job: (job.created_at or now, job.id))
@@ -101,11 +127,30 @@ def plan(
         if not _free(leases.get(job.id), launcher, now):
             continue
         if used < slots:
-            actions.append(Launch(job.id, job.attempt + 1, f"attempt {job.attempt + 1}: a slot is free"))
+            actions.append(Launch(job.id, job.attempt + 1, _why(job)))
             used += 1
         elif job.state is JobState.PENDING:
             actions.append(Queue(job.id, f"waits for one of {slots} slots"))
     return actions
+
+
+def retry_at(job: Job, delay_s: float) -> datetime:
+    """When a failed job is tried again: after a delay that doubles with every retry, so that its failure can be seen.
+
+    Counted from when the log took the end, which may have waited in a spool.
+    """
+    ended_at = job.end_appended_at or job.completed_at
+    assert ended_at is not None, f"job {job.id} is {job.state} but ended at no time"
+    return ended_at + timedelta(seconds=delay_s * 2**job.retries)
+
+
+def _why(job: Job) -> str:
+    free = f"attempt {job.attempt + 1}: a slot is free"
+    if job.attempt == 0:
+        return free
+    if job.resume_checkpoint is None:
+        return f"{free}; from the beginning, there is no checkpoint to go on from"
+    return f"{free}; goes on after epoch {job.resume_checkpoint.epoch}, from {job.resume_checkpoint.object_uri}"
 
 
 def _free(lease: Lease | None, launcher: str, now: datetime) -> bool:

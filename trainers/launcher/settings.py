@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainers.catalogue import Framework, frameworks
+from trainers.launcher.plan import RETRY_DELAY_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,15 @@ class Settings:
     mlflow_tracking_uri: str
     frameworks: Mapping[str, Framework]
     grace_s: float
+    """From SIGTERM to SIGKILL of a run that was asked to stop or to pause."""
+    cancel_grace_s: float
+    retry_delay_s: float
+    """Before the first automatic retry; doubled for each further one."""
+    lost_after_s: float
+    lost_after_http_s: float
+    """For runs that send no heartbeats: they only use the HTTP callbacks."""
+    give_up_after_s: float
+    """After this a lost run has failed, unless it gives a sign of life after all."""
     log_level: str
     inherited: Mapping[str, str] = field(repr=False)
     trainer_variables: tuple[str, ...] = ()
@@ -57,6 +67,11 @@ class Settings:
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
             frameworks=frameworks(environment.get("EPOCHLOG_TRAINERS")),
             grace_s=float(environment.get("EPOCHLOG_STOP_GRACE_S") or 120),
+            cancel_grace_s=float(environment.get("EPOCHLOG_CANCEL_GRACE_S") or 10),
+            retry_delay_s=float(environment.get("EPOCHLOG_RETRY_DELAY_S") or RETRY_DELAY_S),
+            lost_after_s=float(environment.get("EPOCHLOG_LOST_AFTER_S") or 120),
+            lost_after_http_s=float(environment.get("EPOCHLOG_LOST_AFTER_HTTP_S") or 900),
+            give_up_after_s=float(environment.get("EPOCHLOG_GIVE_UP_AFTER_S") or 86_400),
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").upper(),
             inherited=dict(environment),
             trainer_variables=tuple((environment.get("EPOCHLOG_TRAINER_VARIABLES") or "").replace(",", " ").split()),

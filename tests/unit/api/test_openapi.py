@@ -23,7 +23,7 @@ def test_every_route_says_what_it_does(path: str, method: str, route: dict[str, 
     "name",
     [
         *("CreateJob", "ReportStarted", "ReportProgress", "ReportMetrics", "ReportCheckpoint", "ReportCompletion"),
-        *("ReportLogs", "NewDataset", "JobAnswer", "CallbackAnswer", "LogAnswer", "Commands", "StopAnswer"),
+        *("ReportLogs", "NewDataset", "JobAnswer", "CallbackAnswer", "LogAnswer", "Commands", "CommandAnswer"),
         *("History", "SeriesAnswer", "LogPage", "DatasetAnswer", "ModelAnswer", "NewModel"),
     ],
 )

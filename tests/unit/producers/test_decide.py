@@ -33,7 +33,8 @@ from producers.commands import (
     RegisterModel,
     StopJob,
 )
-from producers.decide import DECIDERS, Decision, Situation, decide
+from producers.decide import DECIDERS, decide
+from producers.decision import Decision, Situation
 from producers.errors import Invalid, NotFound, Refused
 from tests.builders import NOON, event, job_completed, job_created, job_started, process_exited
 from training_sdk.wire import RECORD_BYTES_MAX

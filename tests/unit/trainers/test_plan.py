@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.job import Job, Stop
+from events.job import Job, Stop, StopKind
 from events.lifecycle import JobState
 from tests.builders import NOON
 from trainers.launcher.backend import Run, RunState
-from trainers.launcher.plan import EndStopped, Launch, Lease, Queue, StartAgain, TakeOver, Terminate, plan
+from trainers.launcher.plan import EndStopped, Launch, Lease, Queue, Retry, StartAgain, TakeOver, Terminate, plan
 
 ME, OTHER = "host/1", "host/2"
 
@@ -79,13 +80,60 @@ def test_a_stop_is_passed_on_once() -> None:
 def test_a_stop_before_any_process_was_there_ends_the_job() -> None:
     stop = Stop(requested_by="api", reason="enough", requested_at=NOON)
     stopping = job(1, JobState.STOPPING, stop=stop)
-    ended = [EndStopped(1, 1, "stopped by api before it started")]
+    ended = [EndStopped(1, 1, "stop requested by api before it started")]
     assert plan([stopping], {}, [], 1, ME, NOON) == ended
     assert plan([stopping], {1: lease(1, OTHER, -1)}, [], 1, ME, NOON) == ended
     # Another launcher may have its process; a trainer that reported ends by itself; one run by hand is nobody's.
     assert plan([stopping], {1: lease(1, OTHER, 5)}, [], 1, ME, NOON) == []
     assert plan([job(1, JobState.STOPPING, stop=stop, started_session="s")], {}, [], 1, ME, NOON) == []
     assert plan([job(1, JobState.STOPPING, stop=stop, launch=False)], {}, [], 1, ME, NOON) == []
+
+
+def test_a_pause_before_any_process_was_there_ends_the_attempt() -> None:
+    pause = Stop(kind=StopKind.PAUSE, requested_by="api", reason="urgent work", requested_at=NOON)
+    pausing = job(1, JobState.PAUSING, stop=pause)
+    assert plan([pausing], {}, [], 1, ME, NOON) == [EndStopped(1, 1, "pause requested by api before it started")]
+
+
+def test_a_cancel_is_passed_on_in_a_hurry() -> None:
+    cancel = Stop(kind=StopKind.CANCEL, requested_by="api", reason="wrong", requested_at=NOON)
+    cancelled = job(1, JobState.STOPPING, stop=cancel)
+    assert plan([cancelled], {}, [run(1)], 1, ME, NOON) == [Terminate(1, 1, "cancel requested by api", hurry=True)]
+
+
+def test_a_paused_run_holds_its_slot_only_while_its_process_is_there() -> None:
+    jobs = [job(1, JobState.PAUSED), job(2, JobState.QUEUED)]
+    assert plan(jobs, {}, [run(1)], 1, ME, NOON) == []
+    assert plan(jobs, {}, [], 1, ME, NOON) == [Launch(2, 1, "attempt 1: a slot is free")]
+
+
+def failed(**fields: object) -> Job:
+    return job(1, JobState.FAILED, error_code="PROCESS_DIED", end_appended_at=NOON, **fields)
+
+
+@pytest.mark.parametrize(("retries", "delay_s"), [(0, 10), (1, 20), (2, 40)])
+def test_a_transient_failure_is_seen_before_it_is_tried_again_and_longer_every_time(retries: int, delay_s: int) -> None:
+    before, then = NOON + timedelta(seconds=delay_s - 1), NOON + timedelta(seconds=delay_s)
+    assert plan([failed(retries=retries)], {}, [], 1, ME, before) == []
+    reason = f"PROCESS_DIED may be gone by itself: retry {retries + 1} of 3"
+    assert plan([failed(retries=retries)], {}, [], 1, ME, then) == [Retry(1, reason)]
+
+
+def test_a_retry_is_left_to_who_holds_the_job_and_waits_for_the_old_run() -> None:
+    later = NOON + timedelta(minutes=5)
+    assert plan([failed()], {1: lease(1, OTHER, 600)}, [], 1, ME, later) == []
+    retrying = job(1, JobState.RETRYING)
+    assert plan([retrying], {}, [run(1)], 2, ME, later) == []
+    assert plan([retrying], {}, [], 2, ME, later) == [
+        Launch(1, 2, "attempt 2: a slot is free; from the beginning, there is no checkpoint to go on from")
+    ]
+
+
+def test_a_launch_says_from_where_it_goes_on() -> None:
+    checkpoint = {"path": "s3://c/last.pt", "object_uri": "s3://c/ab.pt", "epoch": 3, "attempt": 1, "resumable": True}
+    resumed = job(1, JobState.QUEUED, attempt=1, resume_checkpoint=checkpoint)
+    (launch,) = plan([resumed], {}, [], 1, ME, NOON)
+    assert launch == Launch(1, 2, "attempt 2: a slot is free; goes on after epoch 3, from s3://c/ab.pt")
 
 
 def test_an_ended_job_whose_supervisor_died_is_brought_to_its_end() -> None:
