@@ -42,6 +42,22 @@ USER epochlog
 VOLUME /data
 CMD ["python", "-m", "trainers.launcher"]
 
+FROM trainers AS launcher-timm
+COPY requirements/timm.txt requirements/
+RUN pip install --require-hashes --no-deps -r requirements/timm.txt \
+    && pip install --no-deps --no-build-isolation ./sdk
+COPY trainers/*.py trainers/
+COPY trainers/launcher trainers/launcher
+# The other converters want OpenCV, for masks.
+COPY trainers/converters/__init__.py trainers/converters/
+COPY trainers/converters/reading.py trainers/converters/
+COPY trainers/converters/linking.py trainers/converters/
+COPY trainers/converters/dice_to_image_folder.py trainers/converters/
+COPY trainers/timm trainers/timm
+USER epochlog
+VOLUME /data
+CMD ["python", "-m", "trainers.launcher"]
+
 FROM trainers AS launcher-transformers
 COPY requirements/transformers.txt requirements/
 RUN pip install --require-hashes --no-deps -r requirements/transformers.txt \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,7 @@ def write_digit_pictures(folder: Path, *, classes: int = 4, train: int = 16, val
     """``train`` and ``val`` pictures of each of the digits below ``classes``; none is in both."""
     bundle = load_digits()
     names = [f"digit {number}" for number in range(classes)]
-    images = []
+    images: list[dict[str, Any]] = []
     for number in range(classes):
         found = np.asarray(bundle.images)[np.asarray(bundle.target) == number]
         for index in range(train + val):

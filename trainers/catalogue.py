@@ -37,6 +37,7 @@ FRAMEWORKS: Final = {
     for framework in (
         # name                   module                        configuration and models
         Framework("ultralytics", "trainers.ultralytics.train", "trainers.ultralytics.config"),
+        Framework("timm", "trainers.timm.train", "trainers.timm.config"),
         Framework("transformers", "trainers.transformers.train", "trainers.transformers.config"),
     )
 }

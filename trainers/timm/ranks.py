@@ -1,0 +1,184 @@
+"""Training by several processes: torchrun starts them, each is a *rank*; rank 0 speaks for all.
+
+What rank 0 decides (the data set's folder, a stop) it shares with the others, so that none waits for one that left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from trainers.configuration import InvalidConfig
+from trainers.failures import error_code_of, message_of
+from trainers.processes import mark_of, read_json, read_mark, write_json, write_mark
+from trainers.timm.config import Devices
+
+if TYPE_CHECKING:
+    import torch
+
+Value = TypeVar("Value")
+
+POLL_INTERVAL_S: Final = 0.2
+COLLECTIVE_TIMEOUT: Final = timedelta(hours=3)
+"""How long a rank waits for the others; they wait for rank 0 while it fetches the data set."""
+OTHERS_WORD_S: Final = 3.0
+"""How long rank 0, cut off from another one, waits for that one's own word."""
+RANK_0_PID: Final = "rank-0.pid"
+PR_SET_PDEATHSIG: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process's place: rank ``rank`` of ``count``, computing on ``device``."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def speaks(self) -> bool:
+        """Whether this process reports, writes and uploads for the run."""
+        return self.rank == 0
+
+    def share(self, value: Value) -> Value:
+        """Rank 0's value, on every rank."""
+        if self.count == 1:
+            return value
+        import torch
+
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def mean(self, value: torch.Tensor) -> torch.Tensor:
+        """The mean over all ranks, on every rank."""
+        return self.sum(value) / self.count
+
+    def sum(self, value: torch.Tensor) -> torch.Tensor:
+        if self.count == 1:
+            return value
+        import torch
+
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def under_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
+    return "RANK" in environment and "WORLD_SIZE" in environment
+
+
+def choose_devices(asked: Devices | None) -> Devices:
+    """What is asked for, else the first GPU, else the CPU. Raises InvalidConfig for a GPU that is not there."""
+    import torch
+
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if asked is None:
+        return Devices("cuda" if there else "cpu", (0,))
+    missing = [index for index in asked.indices if index >= there] if asked.kind == "cuda" else []
+    if missing:
+        wanted = ", ".join(str(index) for index in missing)
+        raise InvalidConfig(f"config.device: there is no GPU {wanted} here, {there} in all; cpu trains without")
+    return asked
+
+
+def start_ranks(count: int, output: Path) -> int:
+    """Run this trainer ``count`` times under torchrun, and return torchrun's exit code.
+
+    SIGTERM is passed on to rank 0 alone, which lets all end together: torchrun would kill them in mid-epoch.
+    """
+    asked: list[float] = []
+    previous = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(time.monotonic()))
+    (output / RANK_0_PID).unlink(missing_ok=True)
+    torchrun = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"),
+            *("-m", "trainers.timm.train"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
+        preexec_fn=die_with_parent,
+    )
+    try:
+        passed_on = False
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return torchrun.wait(POLL_INTERVAL_S)
+            mark = read_mark(output / RANK_0_PID) if asked and not passed_on else None
+            passed_on = passed_on or (mark is not None and mark.send(signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        if torchrun.poll() is None:
+            torchrun.kill()
+
+
+def die_with_parent() -> None:
+    """torchrun's ranks lead sessions of their own: whoever kills this run's process group does not reach them."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def join(devices: Devices, output: Path) -> Ranks:
+    """Become one of the ranks that torchrun started, or the only one. Raises InvalidConfig."""
+    import torch
+
+    if not under_torchrun():
+        return Ranks(0, 1, device_of(devices, 0))
+    rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    die_with_parent()
+    if count > 1 and len(devices.indices) not in (1, count):
+        raise InvalidConfig(f"config.device names {len(devices.indices)} devices, torchrun started {count} processes")
+    if rank == 0:
+        own = mark_of(os.getpid())
+        assert own is not None
+        write_mark(output / RANK_0_PID, own)
+    device = device_of(devices, local)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE_TIMEOUT)
+    return Ranks(rank, count, device)
+
+
+def device_of(devices: Devices, local_rank: int) -> torch.device:
+    import torch
+
+    if devices.kind == "cpu":
+        return torch.device("cpu")
+    index = devices.indices[local_rank] if local_rank < len(devices.indices) else local_rank
+    return torch.device("cuda", index)
+
+
+def leave() -> None:
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def note_failure(output: Path, error: BaseException) -> None:
+    """A rank that may not report leaves word for rank 0."""
+    rank = os.environ["RANK"]
+    write_json(output / f"rank-{rank}-failed.json", {"code": error_code_of(error), "message": message_of(error)})
+
+
+def failure_of_another(output: Path) -> tuple[str, str] | None:
+    """Error code and message of the rank that failed first. Rank 0 itself only sees that a connection broke."""
+    if not under_torchrun() or int(os.environ["WORLD_SIZE"]) == 1:
+        return None
+    deadline = time.monotonic() + OTHERS_WORD_S
+    while time.monotonic() < deadline:
+        for path in sorted(output.glob("rank-*-failed.json")):
+            found: dict[str, Any] = read_json(path) or {}
+            if found:
+                rank = path.name.split("-")[1]
+                return str(found["code"]), f"rank {rank}: {found['message']}"
+        time.sleep(POLL_INTERVAL_S)
+    return None
