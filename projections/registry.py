@@ -47,14 +47,14 @@ class Projection:
 
 
 PROJECTIONS: Final = (
-    Projection("jobs", CORE, JOBS, 2, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
+    Projection("jobs", CORE, JOBS, 3, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
     Projection("artifacts", CORE, JOBS, 1, artifacts.TABLES, {ArtifactSaved: artifacts.record}),
     Projection("checkpoints", CORE, JOBS, 2, checkpoints.TABLES, {CheckpointSaved: checkpoints.record}),
     Projection(
         "metrics",
         CORE,
         METRICS,
-        1,
+        2,
         metrics.TABLES,
         {
             SessionOpened: metrics.open_attempt,

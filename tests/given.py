@@ -55,7 +55,15 @@ async def given(pool: Pool, events: Sequence[Event[Fact]]) -> None:
 
 
 TABLES = (
-    *("training_jobs", "job_events", "training_checkpoints", "training_metrics", "metric_attempts", "training_logs"),
+    *(
+        "training_jobs",
+        "job_events",
+        "training_checkpoints",
+        "training_metrics",
+        "metric_attempts",
+        "metric_epochs",
+        "training_logs",
+    ),
     *("training_artifacts", "system_samples", "heartbeats", "datasets", "models"),
 )
 

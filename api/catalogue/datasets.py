@@ -15,7 +15,8 @@ from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
 from api.jobs.reading import JOB_ID_MAX
 from api.jobs.responses import time_text
-from api.jobs.routes import IdempotencyKey, Limit, Offset, like_text
+from api.jobs.routes import IdempotencyKey, Limit, Offset
+from api.like import like_text
 from events.types.datasets import DatasetRegistered
 from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.accept import accept

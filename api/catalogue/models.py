@@ -18,7 +18,8 @@ from api.context import Api
 from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
 from api.jobs.responses import time_text
-from api.jobs.routes import IdempotencyKey, Limit, Offset, like_text
+from api.jobs.routes import IdempotencyKey, Limit, Offset
+from api.like import like_text
 from events.config_check import config_problems
 from events.config_schema import general_schema, with_platform_keys
 from events.types.models import ModelRegistered

@@ -1,31 +1,18 @@
--- name: list_jobs
-SELECT id
-FROM training_jobs
-WHERE created_at IS NOT NULL
-  AND (:status::text IS NULL OR status = :status)
-  AND (:search::text IS NULL OR name ILIKE '%' || :search || '%' OR model_name ILIKE '%' || :search || '%')
-  AND (:dataset_id::bigint IS NULL OR dataset_id = :dataset_id)
-ORDER BY created_at DESC, id DESC
-LIMIT :limit OFFSET :offset;
-
--- name: count_jobs$
-SELECT count(*)
-FROM training_jobs
-WHERE created_at IS NOT NULL
-  AND (:status::text IS NULL OR status = :status)
-  AND (:search::text IS NULL OR name ILIKE '%' || :search || '%' OR model_name ILIKE '%' || :search || '%')
-  AND (:dataset_id::bigint IS NULL OR dataset_id = :dataset_id);
-
--- name: unapplied_new_jobs
--- Jobs that were created but that the read model does not know yet.
-SELECT DISTINCT outbox.job_id AS id
-FROM write.outbox
-LEFT JOIN training_jobs AS job ON job.id = outbox.job_id AND job.created_at IS NOT NULL
-WHERE outbox.type = 'training.job.created.v1'
-  AND job.id IS NULL
-  AND (outbox.sent_at IS NULL OR outbox.sent_at > now() - interval '1 day')
-ORDER BY 1 DESC
-LIMIT 1000;
+-- name: best_metrics
+-- Of each job the best finite value per epoch of its primary metric: the first of its names that was reported at all.
+SELECT job.id AS job_id, best.name, best.value, best.epoch
+FROM training_jobs AS job
+CROSS JOIN LATERAL (
+    SELECT reported.name, reported.value, reported.epoch
+    FROM unnest(job.primary_metrics) WITH ORDINALITY AS wanted (name, position)
+    JOIN metric_epochs AS reported ON reported.job_id = job.id AND reported.name = wanted.name
+    WHERE reported.value NOT IN ('NaN', 'Infinity', '-Infinity')
+    ORDER BY
+        wanted.position, CASE WHEN job.primary_metric_mode = 'min' THEN reported.value ELSE -reported.value END,
+        reported.epoch
+    LIMIT 1
+) AS best
+WHERE job.id = ANY(:job_ids::bigint[]);
 
 -- name: mlflow_runs
 SELECT job_id, run_id, experiment_id FROM mlflow_runs WHERE job_id = ANY(:job_ids::bigint[]);

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from api.jobs.completeness import visible_states
-from api.jobs.responses import JobAnswer, job_answer
+from api.jobs.responses import BestMetric, JobAnswer, job_answer
 from events.job import Job
 from producers.database import Connection
 from producers.errors import NotFound
@@ -25,7 +25,11 @@ async def read_answers(tx: Connection, job_ids: Sequence[int]) -> dict[int, JobA
     visible = await visible_states(tx, list(jobs.values()), datetime.now(UTC))
     rows = await queries.mlflow_runs(tx, job_ids=list(jobs))
     mlflow = {row["job_id"]: (row["run_id"], row["experiment_id"]) for row in rows}
-    return {job_id: job_answer(job, visible[job_id], mlflow.get(job_id)) for job_id, job in jobs.items()}
+    rows = await queries.best_metrics(tx, job_ids=list(jobs))
+    best = {row["job_id"]: BestMetric(row["name"], row["value"], row["epoch"]) for row in rows}
+    return {
+        job_id: job_answer(job, visible[job_id], mlflow.get(job_id), best.get(job_id)) for job_id, job in jobs.items()
+    }
 
 
 async def read_job(tx: Connection, job_id: int) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,15 @@ def time_text(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class BestMetric:
+    """The best value per epoch of a job's primary metric (events/primary_metric.py), of what was reported so far."""
+
+    name: str
+    value: float
+    epoch: int
 
 
 class Checkpoints(BaseModel):
@@ -52,6 +62,9 @@ class JobAnswer(BaseModel):
                 "task_type": "detection",
                 "dataset_id": 42,
                 "config": {"imgsz": 640, "epochs": 100, "batch": 16},
+                "best_metric": 0.623,
+                "best_metric_name": "val/mAP50-95",
+                "best_metric_epoch": 87,
                 "training_results": {
                     "total_epochs": 100,
                     "best_epoch": 87,
@@ -91,6 +104,9 @@ class JobAnswer(BaseModel):
     total_epochs: int | None
     phase: str | None
     eta_seconds: float | None
+    best_metric: float | None = Field(description="best value so far of the job's primary metric, per epoch")
+    best_metric_name: str | None = Field(description="its series, as in /metrics/series")
+    best_metric_epoch: int | None
     training_results: dict[str, Any] | None
     final_metrics: dict[str, Any] | None
     checkpoints: Checkpoints
@@ -117,7 +133,9 @@ def _early_stopping(job: Job) -> EarlyStoppingAnswer | None:
     return EarlyStoppingAnswer.model_validate(job.early_stopping.model_dump())
 
 
-def job_answer(job: Job, visible: Visible, mlflow: tuple[str, str] | None = None) -> JobAnswer:
+def job_answer(
+    job: Job, visible: Visible, mlflow: tuple[str, str] | None = None, best_metric: BestMetric | None = None
+) -> JobAnswer:
     results = job.training_results.model_dump(mode="json", exclude_none=True) if job.training_results else None
     best = job.best_checkpoint.path if job.best_checkpoint else None
     last = job.last_checkpoint.path if job.last_checkpoint else None
@@ -142,6 +160,9 @@ def job_answer(job: Job, visible: Visible, mlflow: tuple[str, str] | None = None
         total_epochs=job.total_epochs,
         phase=job.phase,
         eta_seconds=job.eta_seconds,
+        best_metric=best_metric.value if best_metric else None,
+        best_metric_name=best_metric.name if best_metric else None,
+        best_metric_epoch=best_metric.epoch if best_metric else None,
         training_results=results if shown else None,
         final_metrics=results.get("final_metrics") if results and shown else None,
         checkpoints=Checkpoints(best=best, last=last),

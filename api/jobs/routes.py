@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel
@@ -11,7 +11,8 @@ from pydantic import BaseModel
 from api.context import Api
 from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
-from api.jobs.reading import JOB_ID_MAX, queries, read_answer, read_answers, read_job
+from api.jobs.finding import JobFilters, Sort, find_jobs
+from api.jobs.reading import JOB_ID_MAX, queries, read_answer, read_job
 from api.jobs.responses import JobAnswer, time_text
 from producers.accept import accept
 from producers.commands import CreateJob
@@ -23,7 +24,6 @@ JobId = Annotated[int, Path(ge=1, le=JOB_ID_MAX, examples=[25])]
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", description="makes a repeat harmless")]
 Limit = Annotated[int, Query(ge=1, le=1_000)]
 Offset = Annotated[int, Query(ge=0, le=2**53)]
-Status = Literal["pending", "running", "completed", "stopped", "failed"]
 
 CREATE_EXAMPLE = {
     "model_name": "yolo11n",
@@ -55,40 +55,19 @@ async def create_job(body: CreateJob, api: Api, response: Response, key: Idempot
         return await read_answer(tx, receipt.id)
 
 
-@router.get("", summary="List training jobs, newest first")
+@router.get("", summary="Find training jobs; newest first unless sorted otherwise")
 async def list_jobs(
     api: Api,
+    filters: Annotated[JobFilters, Query()],
+    sort: Annotated[Sort, Query(description="`-` for the largest first; what has none comes last")] = "-created",
     limit: Limit = 100,
     offset: Offset = 0,
-    status: Status | None = None,
-    search: Annotated[str | None, Query(max_length=200)] = None,
-    dataset_id: Annotated[int | None, Query(ge=1, le=JOB_ID_MAX)] = None,
     after: After = None,
 ) -> JobList:
     await wait_applied(api, after)
-    filters = {"status": status, "search": like_text(search), "dataset_id": dataset_id}
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
-        new_ids = [row["id"] for row in await queries.unapplied_new_jobs(tx)]
-        new = [answer for answer in (await read_answers(tx, new_ids)).values() if _fits(answer, filters, search)]
-        new.sort(key=lambda answer: answer.id, reverse=True)
-        shown = new[offset : offset + limit]
-        rows = await queries.list_jobs(tx, limit=limit - len(shown), offset=max(0, offset - len(new)), **filters)
-        answers = await read_answers(tx, [row["id"] for row in rows])
-        total = len(new) + await queries.count_jobs(tx, **filters)
-    return JobList(jobs=[*shown, *(answers[row["id"]] for row in rows)], total=total)
-
-
-def like_text(text: str | None) -> str | None:
-    """A text as part of a LIKE pattern: its own wildcards mean themselves."""
-    if text is None:
-        return None
-    return text.replace("\x00", "").replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _fits(answer: JobAnswer, filters: dict[str, Any], search: str | None) -> bool:
-    found = search is None or any(search.lower() in (text or "").lower() for text in (answer.name, answer.model_name))
-    same_status = filters["status"] in (None, answer.status)
-    return found and same_status and filters["dataset_id"] in (None, answer.dataset_id)
+        jobs, total = await find_jobs(tx, filters, sort, limit, offset)
+    return JobList(jobs=jobs, total=total)
 
 
 @router.patch("/{job_id}", summary="Change name, description, tags or notes, also after the end")

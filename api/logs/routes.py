@@ -14,7 +14,8 @@ from api.freshness import After, wait_applied
 from api.guards import StrictRoute
 from api.jobs.reading import read_job
 from api.jobs.responses import time_text
-from api.jobs.routes import JobId, Limit, Offset, like_text
+from api.jobs.routes import JobId, Limit, Offset
+from api.like import like_text
 from events.types.vocabulary import JsonObject, LogLevel, LogSource
 from producers.database import transaction
 from producers.queries import load_queries

@@ -10,6 +10,7 @@ from events.envelope import Event
 from events.evolution import fold
 from events.job import Job
 from events.lifecycle import status_of
+from events.primary_metric import primary_metric
 from events.types.vocabulary import Fact
 from producers.database import Connection
 from producers.queries import load_queries
@@ -54,6 +55,8 @@ def _trail_row(event: Event[Fact], job: Job, ignored: str | None) -> dict[str, A
 
 def _job_row(job: Job, event: Event[Fact]) -> dict[str, Any]:
     assert event.position is not None
+    primary = primary_metric(job)
+    words = (job.name, job.description, job.notes, job.model_name, *(job.tags or ()))
     return {
         "id": job.id,
         "name": job.name,
@@ -63,6 +66,10 @@ def _job_row(job: Job, event: Event[Fact]) -> dict[str, Any]:
         "dataset_id": job.dataset_id,
         "state": str(job.state),
         "status": status_of(job.state),
+        "tags": job.tags or [],
+        "search_text": "\n".join(word for word in words if word),
+        "primary_metrics": list(primary.series),
+        "primary_metric_mode": primary.mode,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "completed_at": job.completed_at,

@@ -8,6 +8,12 @@ CREATE TABLE training_jobs (
     dataset_id bigint,
     state text NOT NULL,
     status text NOT NULL,
+    tags text[] NOT NULL,
+    -- Name, description, notes, model and tags, a line each.
+    search_text text NOT NULL,
+    -- Series of which the first one that is reported says how good the job is (events/primary_metric.py).
+    primary_metrics text[] NOT NULL,
+    primary_metric_mode text NOT NULL,
     created_at timestamptz,
     started_at timestamptz,
     completed_at timestamptz,
@@ -19,6 +25,8 @@ CREATE TABLE training_jobs (
     log_offset bigint NOT NULL
 );
 CREATE INDEX training_jobs_created ON training_jobs (created_at DESC, id DESC);
+CREATE INDEX training_jobs_tags ON training_jobs USING gin (tags);
+CREATE INDEX training_jobs_search ON training_jobs USING gin (search_text public.gin_trgm_ops);
 CREATE INDEX training_jobs_open ON training_jobs (id)
     WHERE state NOT IN ('completed', 'stopped', 'failed') OR awaits_retry;
 
@@ -47,18 +55,21 @@ SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]) FOR UPDATE;
 
 -- name: save*!
 INSERT INTO training_jobs (
-    id, name, model_name, framework, task_type, dataset_id, state, status, created_at, started_at, completed_at,
-    awaits_retry, job, log_partition, log_offset
+    id, name, model_name, framework, task_type, dataset_id, state, status, tags, search_text, primary_metrics,
+    primary_metric_mode, created_at, started_at, completed_at, awaits_retry, job, log_partition, log_offset
 ) VALUES (
-    :id, :name, :model_name, :framework, :task_type, :dataset_id, :state, :status, :created_at, :started_at,
-    :completed_at, :awaits_retry, :job, :log_partition, :log_offset
+    :id, :name, :model_name, :framework, :task_type, :dataset_id, :state, :status, :tags, :search_text,
+    :primary_metrics, :primary_metric_mode, :created_at, :started_at, :completed_at, :awaits_retry, :job,
+    :log_partition, :log_offset
 )
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, model_name = excluded.model_name, framework = excluded.framework,
     task_type = excluded.task_type, dataset_id = excluded.dataset_id, state = excluded.state,
-    status = excluded.status, created_at = excluded.created_at, started_at = excluded.started_at,
-    completed_at = excluded.completed_at, awaits_retry = excluded.awaits_retry, job = excluded.job,
-    log_partition = excluded.log_partition, log_offset = excluded.log_offset;
+    status = excluded.status, tags = excluded.tags, search_text = excluded.search_text,
+    primary_metrics = excluded.primary_metrics, primary_metric_mode = excluded.primary_metric_mode,
+    created_at = excluded.created_at, started_at = excluded.started_at, completed_at = excluded.completed_at,
+    awaits_retry = excluded.awaits_retry, job = excluded.job, log_partition = excluded.log_partition,
+    log_offset = excluded.log_offset;
 
 -- name: append_events*!
 INSERT INTO job_events (

@@ -23,6 +23,8 @@ from projections.core.binary_copy import (
     text_field,
 )
 from projections.core.chunks import Points, Tail, cut, finite_range
+from projections.core.epochs import epoch_values
+from projections.core.names import series_name
 
 TABLES: Final = Path(__file__).with_suffix(".sql")
 queries: Final = load_queries(TABLES)
@@ -34,11 +36,6 @@ CHUNK_COLUMNS: Final = (
 
 Series = tuple[int, str, int]
 """Job id, name, attempt."""
-
-
-def series_name(phase: str, key: str) -> str:
-    """``train`` and ``loss`` make ``train/loss``; a key that starts with its phase already stays as it is."""
-    return key if key.startswith(f"{phase}/") else f"{phase}/{key}"
 
 
 async def open_attempt(tx: Connection, events: Sequence[Event[SessionOpened]]) -> None:
@@ -54,6 +51,7 @@ async def open_attempt(tx: Connection, events: Sequence[Event[SessionOpened]]) -
             }
         )
     await queries.open_attempt(tx, rows)
+    await queries.forget_superseded(tx, rows)
 
 
 async def note_gap(tx: Connection, events: Sequence[Event[EventsDropped]]) -> None:
@@ -101,6 +99,8 @@ async def append_points(tx: Connection, events: Sequence[Event[MetricsReported]]
         source = io.BytesIO(copy_stream(new))
         await tx.copy_to_table("metric_chunks", source=source, columns=CHUNK_COLUMNS, format="binary")
     await queries.save_series(tx, latest)
+    if epochs := epoch_values(events):
+        await queries.save_epochs(tx, epochs)
 
 
 def by_series(events: Sequence[Event[MetricsReported]]) -> dict[Series, Points]:

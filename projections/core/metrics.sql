@@ -48,6 +48,17 @@ ALTER TABLE metric_chunks ALTER times SET STORAGE EXTERNAL;
 ALTER TABLE metric_chunks ALTER "values" SET STORAGE EXTERNAL;
 ALTER TABLE metric_chunks ALTER log_offsets SET STORAGE EXTERNAL;
 ALTER TABLE metric_chunks ALTER append_times SET STORAGE EXTERNAL;
+CREATE TABLE metric_epochs (
+    -- One value a series and epoch (core/epochs.py). Step Infinity: reported for the epoch as a whole.
+    job_id bigint NOT NULL,
+    name text NOT NULL,
+    epoch bigint NOT NULL,
+    attempt integer NOT NULL,
+    step double precision NOT NULL,
+    log_offset bigint NOT NULL,
+    value double precision NOT NULL,
+    PRIMARY KEY (job_id, name, epoch)
+);
 CREATE TABLE metric_gaps (
     job_id bigint NOT NULL,
     attempt integer NOT NULL,
@@ -81,6 +92,28 @@ FROM metric_chunks AS chunks,
 INSERT INTO metric_attempts (job_id, attempt, resume_step, opened_offset)
 VALUES (:job_id, :attempt, :resume_step, :opened_offset)
 ON CONFLICT DO NOTHING;
+
+-- name: forget_superseded*!
+DELETE FROM metric_epochs
+WHERE job_id = :job_id
+  AND attempt < :attempt
+  AND step <> 'Infinity'
+  AND step >= COALESCE(:resume_step::bigint, 0);
+
+-- name: save_epochs*!
+INSERT INTO metric_epochs (job_id, name, epoch, attempt, step, log_offset, value)
+SELECT :job_id, :name, :epoch, :attempt, :step::double precision, :log_offset, :value
+WHERE NOT EXISTS (
+    SELECT 1 FROM metric_attempts AS newer
+    WHERE newer.job_id = :job_id
+      AND newer.attempt > :attempt
+      AND :step <> 'Infinity'
+      AND :step >= COALESCE(newer.resume_step, 0)
+)
+ON CONFLICT (job_id, name, epoch) DO UPDATE SET
+    attempt = excluded.attempt, step = excluded.step, log_offset = excluded.log_offset, value = excluded.value
+WHERE (metric_epochs.attempt, metric_epochs.step, metric_epochs.log_offset)
+    <= (excluded.attempt, excluded.step, excluded.log_offset);
 
 -- name: note_gap*!
 INSERT INTO metric_gaps (job_id, attempt, partition, log_offset, dropped, reason)

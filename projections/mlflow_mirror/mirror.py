@@ -28,7 +28,7 @@ from events.types.metrics import MetricsReported
 from events.types.vocabulary import Fact
 from producers.database import Connection
 from producers.queries import load_queries
-from projections.core.metrics import series_name
+from projections.core.names import series_name
 from projections.mlflow_mirror.names import PARAMETER_LENGTH_MAX, TAG_JOB, mlflow_key
 from projections.runtime.failures import BadEvent, Unavailable
 

@@ -19,7 +19,7 @@ from minio.error import S3Error
 from events.dedupe import SessionMarks
 from producers.database import connect, search_path
 from producers.queries import load_queries
-from projections.core.metrics import series_name
+from projections.core.names import series_name
 from projections.mlflow_mirror.names import mlflow_key
 from projections.registry import PROJECTIONS
 from stack.demo.store import open_store, split_uri

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from projections.core.chunks import CHUNK_POINTS_MAX, Points, Tail, cut, finite_range
 from projections.core.logs import line_id
-from projections.core.metrics import series_name
+from projections.core.names import series_name
 from projections.mlflow_mirror.names import mlflow_key
 from projections.runtime.ceiling import BAD_IN_A_ROW_MAX, WINDOW_RECORDS, Ceiling, CeilingReached
 from projections.runtime.failures import BadEvent, Failure, Unavailable, classify

@@ -1,0 +1,48 @@
+"""One value a series and epoch, out of metric reports. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+from events.envelope import Event
+from events.types.metrics import MetricsReported
+from events.types.vocabulary import Phase
+from projections.core.names import series_name
+
+WHOLE_EPOCH: Final = math.inf
+"""Step of a report that was made for the epoch as a whole: it counts before those of the epoch's steps."""
+
+
+def epoch_values(events: Sequence[Event[MetricsReported]]) -> list[dict[str, Any]]:
+    """The rows that count, at most one for each job, series and epoch: the newest attempt's, then the last step's.
+
+    Training's steps are left out: they are many, and what judges a run is said once an epoch.
+    """
+    rows: dict[tuple[int, str, int], tuple[tuple[int, float, int, int], float]] = {}
+    for event in events:
+        assert event.position is not None
+        data = event.data
+        if data.phase == Phase.TRAIN and None not in data.steps:
+            continue
+        for index, (step, epoch) in enumerate(zip(data.steps, data.epochs, strict=True)):
+            if epoch is None or (data.phase == Phase.TRAIN and step is not None):
+                continue
+            rank = (event.attempt, WHOLE_EPOCH if step is None else float(step), event.position.offset, index)
+            for key, column in data.values.items():
+                value, place = column[index], (event.job_id, series_name(data.phase, key), epoch)
+                if value is not None and (place not in rows or rows[place][0] < rank):
+                    rows[place] = (rank, value)
+    return [
+        {
+            "job_id": job_id,
+            "name": name,
+            "epoch": epoch,
+            "attempt": rank[0],
+            "step": rank[1],
+            "log_offset": rank[2],
+            "value": value,
+        }
+        for (job_id, name, epoch), (rank, value) in sorted(rows.items())
+    ]
