@@ -6,6 +6,7 @@ The API asks it when a job is created, a trainer when it starts.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,17 +52,20 @@ def with_canonical_names(config: Any) -> Any:
     return {**renamed, **{name: value for name, value in config.items() if name not in ALIASES}}
 
 
+def as_handed_on(config: JsonObject) -> JsonObject:
+    """A basic config as a trainer gets it: canonical names; a GPU's number is text, as it is in an environment."""
+    canonical: JsonObject = with_canonical_names(config)
+    device = canonical.get("device")
+    return {**canonical, "device": str(device)} if type(device) is int else canonical
+
+
 def config_problems(schema: JsonObject, config: JsonObject, advanced: JsonObject) -> list[ConfigProblem]:
     """What is wrong with a job's two parts, in the order of the parts; [] when all is right."""
     given_names = {ALIASES[name]: name for name in config if name in ALIASES and ALIASES[name] not in config}
-    canonical = with_canonical_names(config)
-    if isinstance(canonical.get("device"), int) and not isinstance(canonical["device"], bool):
-        # It travels in an environment variable: 0 and "0" are the same GPU.
-        canonical["device"] = str(canonical["device"])
     try:
         # An own, empty registry: a reference to another host is never followed.
         validator = Draft202012Validator(schema, registry=Registry())
-        errors = list(validator.iter_errors({"config": canonical, "advanced_config": advanced}))
+        errors = list(validator.iter_errors({"config": as_handed_on(config), "advanced_config": advanced}))
     except Exception as error:  # a schema is data that somebody registered: whatever it does, it ends no process
         return [ConfigProblem(("config",), f"the model's schema cannot be used: {type(error).__name__}")]
     problems = [problem for error in errors for problem in _problems_of(error, schema)]
@@ -136,9 +140,9 @@ def _message(error: ValidationError) -> str:
             return f"must be a multiple of {limit}"
         case "enum":
             meant = did_you_mean(error.instance, [value for value in limit if isinstance(value, str)])
-            return f"must be one of {', '.join(str(value) for value in limit)}{meant}"
+            return f"must be one of {', '.join(_as_written(value) for value in limit)}{meant}"
         case "const":
-            return f"must be {limit}"
+            return f"must be {_as_written(limit)}"
         case "minLength" | "minItems":
             return f"must have at least {limit} {'characters' if error.validator == 'minLength' else 'entries'}"
         case "maxLength" | "maxItems":
@@ -146,6 +150,10 @@ def _message(error: ValidationError) -> str:
         case "pattern":
             return f"must be of the form {limit}"
     return str(error.message)[:300]
+
+
+def _as_written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _kinds(types: Iterable[Any]) -> str:

@@ -19,7 +19,8 @@ from events.config_schema import schema_of
 class Framework:
     """``module`` is run as ``python -m``; it reads its job from the environment.
 
-    ``config`` is the module with BasicConfig, AdvancedConfig and MODELS_FILE; None: it offers no models.
+    ``config`` is the module with BasicConfig, AdvancedConfig and MODELS_FILE; None: it offers no models. Its function
+    ``fit_schema(entry, schema)``, where there is one, narrows the schema to one entry of that file.
     """
 
     name: str
@@ -73,7 +74,8 @@ def offered_models(framework: Framework) -> list[dict[str, Any]]:
 
 def basic_defaults(framework: Framework, names: Collection[str]) -> dict[str, Any]:
     """What a framework's trainer takes for these basic parameters when nobody gives them."""
-    if framework.config is None:
+    # A launcher's image may carry the trainer of another framework only; the run's own end says so then.
+    if framework.config is None or importlib.util.find_spec(framework.config.rpartition(".")[0]) is None:
         return {}
     fields = importlib.import_module(framework.config).BasicConfig.model_fields
     return {name: fields[name].get_default() for name in names if name in fields}
@@ -81,6 +83,9 @@ def basic_defaults(framework: Framework, names: Collection[str]) -> dict[str, An
 
 def _registration(framework: Framework, entry: Mapping[str, Any], config: Any) -> dict[str, Any]:
     millions = entry.get("parameters_millions")
+    schema = schema_of(f"{entry['name']} ({framework.name})", config.BasicConfig, config.AdvancedConfig)
+    if hasattr(config, "fit_schema"):
+        config.fit_schema(entry, schema)
     return {
         "name": entry["name"],
         "framework": framework.name,
@@ -92,7 +97,7 @@ def _registration(framework: Framework, entry: Mapping[str, Any], config: Any) -
             "metrics": sorted({metric for task in entry["task_types"] for metric in METRICS[task]}),
             "resumable": True,
         },
-        "config_schema": schema_of(f"{entry['name']} ({framework.name})", config.BasicConfig, config.AdvancedConfig),
+        "config_schema": schema,
     }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from events.config_check import config_problems
+from events.config_check import as_handed_on, config_problems
 from events.config_schema import PLATFORM_KEYS, schema_of
+from events.types.vocabulary import JsonObject
 
 Basic = TypeVar("Basic", bound=BaseModel)
 Advanced = TypeVar("Advanced", bound=BaseModel)
@@ -17,6 +19,11 @@ class InvalidConfig(ValueError):
     """Every problem of the configuration, in one message."""
 
 
+@cache
+def _schema(basic_kind: type[BaseModel], advanced_kind: type[BaseModel]) -> JsonObject:
+    return schema_of("", basic_kind, advanced_kind)
+
+
 def read_parts(
     basic_kind: type[Basic], advanced_kind: type[Advanced], basic: dict[str, Any], advanced: dict[str, Any]
 ) -> tuple[Basic | None, Advanced | None, list[str]]:
@@ -24,8 +31,9 @@ def read_parts(
 
     None for a part that could not be read. The platform's keys and empty values are no business of a trainer.
     """
-    basic = {name: value for name, value in basic.items() if name not in PLATFORM_KEYS and value not in (None, "")}
-    problems = [str(found) for found in config_problems(schema_of("", basic_kind, advanced_kind), basic, advanced)]
+    own = {name: value for name, value in basic.items() if name not in PLATFORM_KEYS and value not in (None, "")}
+    basic = as_handed_on(own)
+    problems = [str(found) for found in config_problems(_schema(basic_kind, advanced_kind), basic, advanced)]
     read: list[Any] = []
     for part, kind, given in (("config", basic_kind, basic), ("advanced_config", advanced_kind, advanced)):
         try:

@@ -6,6 +6,7 @@ Neither torch nor transformers is imported here: the catalogue registers what th
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.config_check import did_you_mean
+from events.types.vocabulary import JsonObject
 from trainers.configuration import InvalidConfig, read_parts
 
 MODELS_FILE: Final = Path(__file__).with_name("models.json")
@@ -215,3 +217,14 @@ def disagreements(model: Model, task_type: str | None, basic: BasicConfig, advan
     if advanced.label_smoothing_factor and task_type != "classification":
         problems.append("advanced_config.label_smoothing_factor: for classification only")
     return problems
+
+
+def fit_schema(entry: Mapping[str, Any], schema: JsonObject) -> None:
+    """Narrow the schema to one entry of models.json: what ``disagreements`` says of the model alone."""
+    model = Model.model_validate(entry)
+    config, advanced = (schema["properties"][part]["properties"] for part in ("config", "advanced_config"))
+    config["imgsz"]["minimum"] = model.imgsz_min
+    if not model.gradient_checkpointing:
+        advanced["gradient_checkpointing"]["const"] = False
+    if "classification" not in model.task_types:
+        advanced["label_smoothing_factor"]["maximum"] = 0

@@ -12,11 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 from producers.database import open_pool
 from tests.running import Running, running_for_module
 from tests.services import Services, World
 from trainers.catalogue import FRAMEWORKS, offered_models
+from trainers.ultralytics.config import read_config
+from trainers.ultralytics.train import build_model, keep_to_itself, load_weights
 from trainers.weights import WeightsNotUsable, fetch_weights
 from training_sdk import RunSettings, TrainerSDK, wire
 from training_sdk.testing import RecordingTransport
@@ -138,3 +141,25 @@ async def test_a_store_that_does_not_answer_is_no_reason_to_train_from_other_wei
     sdk = an_sdk(world, tmp_path, RecordingTransport(), S3_ENDPOINT="http://127.0.0.1:9")
     with pytest.raises(WeightsNotUsable, match="cannot be fetched"):
         await asyncio.to_thread(fetch_weights, sdk, "timm", "resnet18")
+
+
+async def test_ultralytics_begins_with_the_weights_of_our_store(world: World, tmp_path: Path) -> None:
+    def state_of(model: Any) -> dict[str, torch.Tensor]:
+        return {name: value.float() for name, value in model.model.state_dict().items()}
+
+    def begin() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        keep_to_itself(tmp_path)
+        source, untouched, loaded = (build_model("yolo11n.yaml") for _ in range(3))
+        file = tmp_path / "weights.pt"
+        source.save(str(file))
+        put(world, "weights/ultralytics/yolo11n.pt", file.read_bytes())
+        sdk = an_sdk(world, tmp_path, RecordingTransport(), MODEL_NAME="yolo11n")
+        for model, pretrained in ((untouched, False), (loaded, True)):
+            load_weights(sdk, model, read_config("yolo11n", "detection", {"pretrained": pretrained}, {}))
+        sdk.close()
+        return state_of(source), state_of(untouched), state_of(loaded)
+
+    source, untouched, loaded = await asyncio.to_thread(begin)
+    # Checkpoints hold 16-bit floats.
+    assert all(torch.equal(source[name].half(), loaded[name].half()) for name in source)
+    assert not all(torch.equal(source[name].half(), untouched[name].half()) for name in source)
