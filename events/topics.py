@@ -11,8 +11,9 @@ from training_sdk import wire
 PARTITIONS: Final = wire.PARTITIONS
 
 SDK: Final = "training_sdk"
-OUTBOX: Final = "outbox relay (api, launcher)"
+OUTBOX: Final = "outbox relay (api, launcher, projections-early-stop)"
 CORE: Final = "projections-core"
+EARLY_STOP: Final = "projections-early-stop"
 MLFLOW: Final = "projections-mlflow"
 LIVE: Final = "api live tail"
 
@@ -49,7 +50,7 @@ def days(count: int) -> timedelta:
 TOPICS: Final = (
     # name             key            kept       written by      read by               holds
     Topic(wire.JOBS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, MLFLOW, LIVE), "life, progress and checkpoints of jobs"),
-    Topic(wire.METRICS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, MLFLOW, LIVE), "metrics, in columns"),
+    Topic(wire.METRICS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, EARLY_STOP, MLFLOW, LIVE), "metrics, in columns"),
     Topic(wire.LOGS, "job id", days(30), (SDK, OUTBOX), (CORE, LIVE), "log lines"),
     Topic(wire.SYSTEM, "job id", days(7), (SDK,), (CORE,), "signs of life, GPU and CPU samples"),
     Topic(wire.DATASETS, "data set id", FOR_EVER, (OUTBOX,), (CORE,), "registered data sets"),

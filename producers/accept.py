@@ -11,6 +11,9 @@ from typing import Any, Final
 import asyncpg
 import orjson
 
+from events.early_stopping import early_stopping_of
+from events.job import Job
+from events.types.sessions import SessionOpened
 from events.types.vocabulary import json_bytes
 from producers import outbox
 from producers.callbacks import Body, Callback, ReportLogs
@@ -57,6 +60,11 @@ async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None,
         raise Invalid(problem.message, [problem])
     async with transaction(pool) as tx:
         return await _accept(tx, job_id, command, key, now)
+
+
+async def lock_job(tx: Connection, job_id: int) -> None:
+    """Until the transaction ends: whoever appends facts of a job waits for the others who do."""
+    await queries.lock_job(tx, name=f"job/{job_id}")
 
 
 async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | None, now: datetime) -> Receipt:
@@ -106,12 +114,21 @@ async def _append(
 ) -> Receipt:
     of_a_job = not isinstance(command, RegisterDataset | RegisterModel)
     name = command.description.name if isinstance(command, RegisterModel) else str(situation.id)
-    address = outbox.Address(name, situation.id if of_a_job else None, decision.attempt)
+    job_id = situation.id if of_a_job else None
+    address = outbox.Address(name, job_id, decision.attempt, _opened(situation.job))
     note = outbox.ReceiptNote(receipt_key, request_hash, decision.answer)
     ids = await outbox.append(tx, address, decision.facts, now, note)
     if not ids and decision.repeats:
         ids = await outbox.find_last(tx, situation.id, decision.repeats)
     return Receipt(situation.id, decision.answer, tuple(ids))
+
+
+def _opened(job: Job | None) -> SessionOpened:
+    """How a session of the job begins. Over HTTP nobody else can tell it to a fold that reads the metrics only."""
+    if job is None:
+        return outbox.OPENED
+    known = {"total_epochs": job.total_epochs, "early_stopping": early_stopping_of(job.config)}
+    return outbox.OPENED.model_copy(update=known)
 
 
 async def _repeat(tx: Connection, receipt_key: str | None, request_hash: str) -> Receipt | None:

@@ -23,13 +23,18 @@ BATCH_BYTES_MAX: Final = 4_000_000
 queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 
+OPENED: Final = SessionOpened(sender="outbox")
+"""How a session begins of which nothing else is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Whose facts these are: the job (or data set) and the attempt they speak of."""
+    """Whose facts these are: the job (or data set) and the attempt they speak of; ``opened`` begins its sessions."""
 
     key: str
     job_id: int | None
     attempt: int
+    opened: SessionOpened = OPENED
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,8 @@ async def append(
         event_type = event_type_of(type(fact))
         topic = event_type.topics[0]
         if await queries.open_session(transaction, session=common["session"], topic=topic) is not None:
-            opened = SessionOpened(sender="outbox")
             opened_type = event_type_of(SessionOpened).wire_name
-            row = {**common, **nothing, "topic": topic, "type": opened_type, "data": data_bytes(opened)}
+            row = {**common, **nothing, "topic": topic, "type": opened_type, "data": data_bytes(address.opened)}
             await queries.append(transaction, **row)
         data = data_bytes(fact)
         if len(data) > RECORD_BYTES_MAX:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from producers.database import connect, open_pool
+from typing import Any
+
+import asyncpg
+
+from producers.database import connect, open_pool, search_path
 from producers.kafka.create_topics import create_topics
 from producers.migrate import migrate, raise_ids
-from projections.registry import MLFLOW, PROJECTIONS
+from projections.early_stop.fold import note_past
+from projections.registry import MLFLOW, PROJECTIONS, projection_named
 from projections.runtime.build import bring_up_to_date
-from projections.runtime.replay import highest_key
-from projections.runtime.versions import Version, create_missing
+from projections.runtime.replay import end_offsets, highest_key
+from projections.runtime.versions import Version, create_missing, live_version
 from projections.settings import Settings
-from training_sdk.wire import DATASETS, JOBS
+from training_sdk.wire import DATASETS, JOBS, METRICS
 
 
 async def _build_new_versions(settings: Settings) -> list[Version]:
@@ -33,7 +38,7 @@ async def migrate_all(settings: Settings) -> list[str]:
     connection = await connect(settings.database_url, name="epochlog migrate")
     try:
         done += [f"migration {step.version:04d}_{step.name}" for step in await migrate(connection)]
-        made = await create_missing(connection, PROJECTIONS)
+        made = await _create_missing(connection, settings)
         done += [f"read model {version.schema_name}" for version in made]
         done += [f"read model {version.schema_name}, built anew" for version in await _build_new_versions(settings)]
         if any(version.schema_name.startswith("jobs_") for version in made):
@@ -44,3 +49,17 @@ async def migrate_all(settings: Settings) -> list[str]:
     finally:
         await connection.close()
     return done
+
+
+async def _create_missing(connection: asyncpg.Connection[Any], settings: Settings) -> list[Version]:
+    model = projection_named("early-stop")
+    if await live_version(connection, model) is not None:
+        return await create_missing(connection, PROJECTIONS)
+    ends = await end_offsets(settings.kafka_bootstrap_servers, settings.topic_prefix, METRICS)
+    async with connection.transaction():
+        made = await create_missing(connection, PROJECTIONS)
+        for version in made:
+            if version.schema_name.startswith("early_stop_v"):
+                await connection.execute(search_path([version.schema_name]))
+                await note_past(connection, ends)
+    return made

@@ -18,12 +18,14 @@ from events.types.sessions import EventsDropped, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact
 from projections.core import artifacts, checkpoints, datasets, jobs, logs, metrics, models, system
+from projections.early_stop import fold as early_stop
 from projections.mlflow_mirror import mirror
 from training_sdk.wire import DATASETS, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
 CORE: Final = "core"
+EARLY_STOP: Final = "early-stop"
 MLFLOW: Final = "mlflow"
-PROCESSES: Final = (CORE, MLFLOW)
+PROCESSES: Final = (CORE, EARLY_STOP, MLFLOW)
 
 Handler = Callable[..., Awaitable[None]]
 """``handler(tx, events)``: a run of neighbouring events, in log order, and the open transaction."""
@@ -66,6 +68,14 @@ PROJECTIONS: Final = (
     Projection("system", CORE, SYSTEM, 1, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
     Projection("datasets", CORE, DATASETS, 1, datasets.TABLES, {DatasetRegistered: datasets.record}),
     Projection("models", CORE, MODELS, 2, models.TABLES, {ModelRegistered: models.record}),
+    Projection(
+        "early-stop",
+        EARLY_STOP,
+        METRICS,
+        1,
+        early_stop.TABLES,
+        {SessionOpened: early_stop.open_attempt, MetricsReported: early_stop.observe},
+    ),
     Projection("mlflow-runs", MLFLOW, JOBS, 1, mirror.RUN_TABLES, dict.fromkeys(mirror.RUN_EVENTS, mirror.follow_runs)),
     Projection("mlflow-metrics", MLFLOW, METRICS, 1, mirror.METRIC_TABLES, {MetricsReported: mirror.log_metrics}),
 )
@@ -84,4 +94,5 @@ def of_process(process: str) -> tuple[Projection, ...]:
 
 
 Outside = Any
-"""What a handler of the process reaches beyond Postgres: for ``mlflow`` a mirror.Mlflow, else None."""
+"""What the handlers of a live process get beside the transaction: for ``mlflow`` a mirror.Mlflow, for ``early-stop``
+the way to the outbox (decisions.append_decision), else None."""

@@ -87,6 +87,7 @@ SERVICES: Final = (
     # Tells the API which models the trainers here offer.
     Service("catalogue", _module("trainers.catalogue", "register"), ("api", "s3"), one_shot=True),
     Service("projections-core", _module("projections", "run", "core"), ("migrate",)),
+    Service("projections-early-stop", _module("projections", "run", "early-stop"), ("migrate",)),
     Service("projections-mlflow", _module("projections", "run", "mlflow"), ("migrate", "mlflow")),
     Service("launcher", _module("trainers.launcher"), ("migrate", *STORES), stop_timeout_s=30.0),
 )

@@ -23,6 +23,7 @@ TOPIC_OF: Final = {
     "system": SYSTEM,
     "datasets": DATASETS,
     "models": MODELS,
+    "early-stop": METRICS,
     "mlflow-runs": JOBS,
     "mlflow-metrics": METRICS,
 }

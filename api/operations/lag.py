@@ -13,7 +13,11 @@ from producers.queries import load_queries
 
 queries: Final = load_queries(Path(__file__).parent / "queries.sql")
 WORKER_SILENCE_MAX_S: Final = 10.0
-WORKER_OF: Final = {"mlflow-runs": "projections-mlflow", "mlflow-metrics": "projections-mlflow"}
+WORKER_OF: Final = {
+    "early-stop": "projections-early-stop",
+    "mlflow-runs": "projections-mlflow",
+    "mlflow-metrics": "projections-mlflow",
+}
 CORE_WORKER: Final = "projections-core"
 # In the schema of one read model, where its tables have these names.
 OFFSETS: Final = (

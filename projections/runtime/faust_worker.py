@@ -23,9 +23,12 @@ from faust.transport.drivers import aiokafka as driver
 from events.envelope import Record
 from events.topics import PARTITIONS
 from producers.database import Pool, open_pool
+from producers.decisions import append_decision
+from producers.kafka.publisher import KafkaPublisher
 from producers.queries import load_queries
+from producers.relay import Relay
 from projections.mlflow_mirror.mirror import Mlflow
-from projections.registry import MLFLOW, Projection, of_process
+from projections.registry import EARLY_STOP, MLFLOW, Projection, of_process
 from projections.runtime.apply import apply_batch
 from projections.runtime.build import bring_up_to_date
 from projections.runtime.failures import Failure, classify
@@ -77,6 +80,8 @@ class ProjectionApp(faust.App):
         )
         if self.process == MLFLOW:
             self.outside = Mlflow(self.settings_of_process.mlflow_tracking_uri)
+        if self.process == EARLY_STOP:
+            self.outside = append_decision
         for projection in self.projections:
             # A new version mirrors again; whatever else a live fold tells was told by the older version.
             await bring_up_to_date(
@@ -86,6 +91,8 @@ class ProjectionApp(faust.App):
                 self.settings_of_process.topic_prefix,
                 outside=self.outside if self.process == MLFLOW else None,
             )
+        if self.process == EARLY_STOP:
+            self.add_future(self._relay())
         self.add_future(self._signs_of_life())
         self.add_future(self._watch())
         await super().on_start()
@@ -113,6 +120,19 @@ class ProjectionApp(faust.App):
                 counted[place] = counted.get(place, 0) + 1
         # A projection that has not seen the partition yet needs it from its first record.
         return {place: offset for place, offset in smallest.items() if counted[place] == per_topic[place[0]]}
+
+    async def _relay(self) -> None:
+        """Decisions need no other process to get into the log."""
+        settings = self.settings_of_process
+        publisher = KafkaPublisher(settings.kafka_bootstrap_servers, settings.topic_prefix)
+        try:
+            await Relay(self.pool, settings.database_url, publisher).run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            crash("the relay failed", error)
+        finally:
+            await publisher.close()
 
     async def _signs_of_life(self) -> None:
         while not self.should_stop:

@@ -63,6 +63,19 @@ async def read_topic(
         await consumer.stop()
 
 
+async def end_offsets(bootstrap_servers: str, topic_prefix: str, topic: str) -> dict[int, int]:
+    """By partition, the offset that the topic's next record gets."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        ends = await consumer.end_offsets(
+            [TopicPartition(topic_prefix + topic, number) for number in range(PARTITIONS)]
+        )
+    finally:
+        await consumer.stop()
+    return {place.partition: end for place, end in ends.items()}
+
+
 async def highest_key(bootstrap_servers: str, topic_prefix: str, topic: str) -> int:
     """The highest numeric key on a topic, 0 for none: new ids must start above it."""
     highest = 0

@@ -13,6 +13,8 @@ from stack.demo.evidence import Evidence
 from training_sdk.wire import JOB_TOPICS
 
 MAP50_WANTED: Final = 0.8
+PROCESS_OF: Final = {"mlflow": "projections-mlflow", "early-stop": "projections-early-stop"}
+"""Who builds the read models whose names begin so; the others are built by projections-core."""
 RELATIVE_TOLERANCE: Final = 1e-9
 """MLflow keeps double precision; only its text on the way may differ."""
 
@@ -125,7 +127,7 @@ def _read_model_rows(evidence: Evidence) -> list[Row]:
         if applied.dead_letters:
             value += f"; {applied.dead_letters} dead letters"
         holds = applied.events == wanted and applied.rows == applied.rows_wanted and not applied.dead_letters
-        process = "projections-mlflow" if name.startswith("mlflow") else "projections-core"
+        process = next((process for start, process in PROCESS_OF.items() if name.startswith(start)), "projections-core")
         rows.append(Row(f"read model {name}", value, holds, process))
     return rows
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from events.config_check import with_canonical_names
+from events.early_stopping import early_stopping_of
 from events.job import Job
 from trainers.catalogue import Framework, basic_defaults
 from trainers.launcher.settings import Settings
@@ -67,8 +68,8 @@ def trainer_environment(job: Job, attempt: int, settings: Settings, folder: Path
         "primary_metric_mode": basic.get("primary_metric_mode", "max"),
         "custom_prompts": basic.get("custom_prompts"),
         "split_strategy": basic.get("split_strategy"),
-        "early_stopping": basic.get("early_stopping"),
         **{name: value for name, value in basic.items() if name not in VARIABLES},
+        "early_stopping": early_stopping_of(job.config),
     }
     names = (*PASSED_ON, *settings.trainer_variables)
     passed = {name: settings.inherited[name] for name in names if name in settings.inherited}
