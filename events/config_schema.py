@@ -11,26 +11,13 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from events.early_stopping import EarlyStopping
 from events.types.vocabulary import JsonObject
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 PARTS: Final = ("config", "advanced_config")
 Mode = Literal["min", "max"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class EarlyStopping(BaseModel):
-    """When the service asks a run to stop: no improvement for too long, the target reached, values that diverge."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    enabled: bool = Field(default=True, description="Whether the service watches this run.")
-    metric: str | None = Field(default=None, max_length=250, description="The metric that is watched, e.g. mAP50-95.")
-    mode: Mode | None = Field(default=None, description="Whether a smaller or a larger value of it is better.")
-    patience: int = Field(default=50, ge=1, le=1_000_000, description="Epochs without improvement before the stop.")
-    min_delta: Finite = Field(default=0.0, ge=0, description="Smaller changes are no improvement.")
-    warmup_epochs: int = Field(default=0, ge=0, le=1_000_000, description="Epochs at the start that do not count.")
-    target: Finite | None = Field(default=None, description="Stop as soon as the metric is as good as this.")
 
 
 class Limits(BaseModel):

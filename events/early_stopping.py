@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from events.types.vocabulary import EPOCH_MAX, Epoch, JsonObject, MetricName
+from events.types.vocabulary import EPOCH_MAX, METRIC_NAME_LENGTH_MAX, Epoch, JsonObject, MetricName
 
 METRIC_DEFAULT: Final = "val_loss"
 PATIENCE_DEFAULT: Final = 10
@@ -16,30 +16,48 @@ LESS_IS_BETTER: Final = ("loss", "error")
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
+def _nulls_allowed(schema: JsonObject) -> None:
+    """A null is as good as a key that is left out; the defaults that depend on other keys are null."""
+    for name, field in schema["properties"].items():
+        words = {key: field.pop(key) for key in ("title", "description", "default") if key in field}
+        branches = field.pop("anyOf", [dict(field)])
+        if {"type": "null"} not in branches:
+            branches.append({"type": "null"})
+        field.clear()
+        field |= {"anyOf": branches, **words, **({"default": None} if name in ("metric", "mode", "patience") else {})}
+
+
 class EarlyStopping(BaseModel):
-    """When the server ends a run by itself. A null is as good as a key that is left out."""
+    """When the service ends a run by itself: no improvement for too long, the target reached, a loss that diverges."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", json_schema_extra=_nulls_allowed)
 
-    enabled: Annotated[bool, Field(strict=True, description="false: no rule looks at the run")] = True
+    enabled: Annotated[bool, Field(strict=True)] = Field(default=True, description="Whether the service watches it.")
     metric: MetricName = Field(
         default=METRIC_DEFAULT,
-        description="what is looked at: a canonical name (mAP50), the framework's own (metrics/mAP50(B)), or either "
-        "with its phase (val/mAP50); without a phase that of validation, where there is one; the default is the job's "
-        "primary_metric, else val_loss",
+        min_length=1,
+        max_length=METRIC_NAME_LENGTH_MAX,
+        description="The metric that is watched: mAP50, the framework's own name such as metrics/mAP50(B), or either "
+        "with its phase, as val/mAP50. Without a phase it is validation's, where there is one. By default the job's "
+        f"primary_metric, else {METRIC_DEFAULT}.",
     )
     mode: Literal["max", "min"] = Field(
-        default="min", description="what is better; the default is min for a name that ends in loss or error, else max"
+        default="min",
+        description="Whether a larger or a smaller value of it is better. By default min for a name that ends in loss "
+        "or error, else max.",
     )
     patience: Annotated[int, Field(ge=1, le=EPOCH_MAX, strict=True)] | None = Field(
         default=None,
-        description=f"epochs without a better value; the default is {PATIENCE_DEFAULT}, or none where a target is set",
+        description=f"Epochs without improvement before the stop. By default {PATIENCE_DEFAULT}, or none where a "
+        "target is set.",
     )
     min_delta: Annotated[Finite, Field(ge=0)] = Field(
-        default=0.0, description="a value counts as better when it is better by more than this"
+        default=0.0, description="An improvement is one by more than this."
     )
-    warmup_epochs: Epoch = Field(default=0, description="first epochs that are not judged (but for a loss that is NaN)")
-    target: Finite | None = Field(default=None, description="the run ends when the metric reaches it")
+    warmup_epochs: Epoch = Field(
+        default=0, description="Epochs at the start that do not count; a loss that is NaN ends the run in them, too."
+    )
+    target: Finite | None = Field(default=None, description="Stop as soon as the metric is as good as this.")
 
     @model_validator(mode="before")
     @classmethod

@@ -54,6 +54,9 @@ class Running:
     def start_core(self) -> subprocess.Popen[bytes]:
         return self.start("core", "-m", "projections", "run", "core", EPOCHLOG_LOG_LEVEL="WARNING")
 
+    def start_early_stop(self) -> subprocess.Popen[bytes]:
+        return self.start("early-stop", "-m", "projections", "run", "early-stop")
+
     def start_launcher(self, **extra: str) -> subprocess.Popen[bytes]:
         return self.start("launcher", "-m", "trainers.launcher", **extra)
 
