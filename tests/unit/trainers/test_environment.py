@@ -124,6 +124,8 @@ def test_every_parameter_reaches_the_trainer(tmp_path: Path, without: str | None
     assert json.loads(found["CONFIG"]) == {
         "advanced_config": {"mosaic": 0.5},
         **{name: CONFIG[name] for name in list(CONFIG)[4:]},
+        # The metric that is meant where none is named: whoever reads the trainer's session knows no other part of it.
+        "early_stopping": {"metric": "mAP50", "mode": "min", "patience": 3},
     }
     assert (found["DEVICE"], found["CONFIG_AUGMENT"], found["CONFIG_OPTIMIZER"]) == ("0", "False", "AdamW")
     # Each way of handing it over is enough.
