@@ -11,10 +11,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from events.types.rle import run_lengths
 from events.types.vocabulary import AnyTaskType, TaskType
@@ -26,12 +28,13 @@ ANNOTATION_FILES: Final = {
     TaskType.POSE: "annotations_pose.json",
 }
 OLD_ANNOTATION_FILE: Final = "annotations.json"
-METADATA_FILE: Final = "metadata.json"
 IMAGES_FOLDER: Final = "images"
 SPLITS: Final = ("train", "val", "test")
 
 PROBLEMS_MAX: Final = 1_000
 """Problems that a report lists; the rest are counted. Keeps a report well under 1 MB."""
+PROBLEMS_COUNTED_MAX: Final = 100_000
+IMAGES_PER_BATCH: Final = 1_000
 FILE_NAME_LENGTH_MAX: Final = 1_024
 NAME_PART_BYTES_MAX: Final = 240
 """Longer names cannot be written: file systems take 255 bytes, and a download in progress has a suffix."""
@@ -40,6 +43,7 @@ BBOX_TOLERANCE_PIXELS: Final = 1.0
 """Labelling tools round: a box may stick out by up to a pixel."""
 AREA_TOLERANCE: Final = 0.01
 
+Id = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)]
 FiniteFloat = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -48,7 +52,7 @@ class DicePart(BaseModel):
 
 
 class DiceClass(DicePart):
-    id: Annotated[int, Field(ge=0, strict=True)]
+    id: Annotated[int, Field(strict=True, ge=0, lt=2**63)]
     name: Annotated[str, Field(min_length=1, max_length=512)]
     color: str | None = None
     supercategory: str | None = None
@@ -57,9 +61,9 @@ class DiceClass(DicePart):
 
 
 class DiceAnnotation(DicePart):
-    id: Annotated[int, Field(strict=True)]
-    image_id: Annotated[int, Field(strict=True)] | None = None
-    class_id: Annotated[int, Field(strict=True)]
+    id: Id
+    image_id: Id | None = None
+    class_id: Id
     class_name: str | None = None
     bbox: Annotated[list[FiniteFloat], Field(min_length=4, max_length=4)] | None = None
     bbox_format: str | None = None
@@ -72,7 +76,7 @@ class DiceAnnotation(DicePart):
 
 
 class DiceImage(DicePart):
-    id: Annotated[int, Field(strict=True)]
+    id: Id
     file_name: Annotated[str, Field(min_length=1, max_length=FILE_NAME_LENGTH_MAX)]
     width: Annotated[int, Field(gt=0, le=IMAGE_SIDE_MAX, strict=True)]
     height: Annotated[int, Field(gt=0, le=IMAGE_SIDE_MAX, strict=True)]
@@ -105,6 +109,9 @@ class DiceDocument(DicePart):
     statistics: DiceStatistics | None = None
 
 
+_IMAGES: Final = TypeAdapter(list[DiceImage])
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A fault and where it is. ``fatal`` False is a warning: training can go on."""
@@ -120,32 +127,48 @@ class Problem:
 
 
 def parse_document(file: str, content: object) -> tuple[DiceDocument | None, list[Problem]]:
-    """Check shapes and types of a decoded annotation file. The document is None when there are problems."""
+    """Check shapes and types of a decoded annotation file. The document is None when there are problems.
+
+    Images are looked at in batches, until there are PROBLEMS_MAX problems: a file may be nothing but millions of them.
+    """
+    images = content.get("images") if isinstance(content, dict) else None
+    head = {**content, "images": []} if isinstance(content, dict) and isinstance(images, list) else content
+    images = images if isinstance(images, list) else []
+    document, parsed, found = None, list[DiceImage](), list[Problem]()
     try:
-        return DiceDocument.model_validate(content), []
+        document = DiceDocument.model_validate(head)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        found = [
-            Problem(file, _field_of(fault["loc"]), fault["msg"], _image_of(content, fault["loc"]))
-            for fault in faults[:PROBLEMS_MAX]
-        ]
-        if len(faults) > PROBLEMS_MAX:
-            found.append(Problem(file, "", f"and {len(faults) - PROBLEMS_MAX} further problems"))
+        found += [Problem(file, _field_of(fault["loc"]), fault["msg"]) for fault in _faults(error)]
+    for start in range(0, len(images), IMAGES_PER_BATCH):
+        if len(found) >= PROBLEMS_MAX:
+            found.append(
+                Problem(file, "images", f"and further problems; those from image number {start} on were not read")
+            )
+            break
+        batch = images[start : start + IMAGES_PER_BATCH]
+        try:
+            parsed += _IMAGES.validate_python(batch)
+        except ValidationError as error:
+            for fault in _faults(error):
+                index, *field = fault["loc"]
+                place = _field_of(("images", start + int(index), *field))
+                found.append(Problem(file, place, fault["msg"], _label_of(batch[int(index)])))
+    if document is None or found:
         return None, found
+    return document.model_copy(update={"images": parsed}), []
+
+
+def _faults(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)[:PROBLEMS_MAX]
 
 
 def _field_of(location: tuple[int | str, ...]) -> str:
     return ".".join(str(part) for part in location)
 
 
-def _image_of(content: object, location: tuple[int | str, ...]) -> str | None:
-    """The image that a validation error lies in, by id or else by file name."""
-    if len(location) < 2 or location[0] != "images" or not isinstance(content, dict):
-        return None
-    images, index = content.get("images"), location[1]
-    if not isinstance(images, list) or not isinstance(index, int) or not isinstance(images[index], dict):
-        return None
-    return image_label(images[index].get("id"), images[index].get("file_name"))
+def _label_of(image: object) -> str | None:
+    """An image that is not well-formed, by what it says of itself."""
+    return image_label(image.get("id"), image.get("file_name")) if isinstance(image, dict) else None
 
 
 def image_label(image_id: object, file_name: object) -> str:
@@ -178,13 +201,21 @@ def image_paths(image: DiceImage) -> list[str]:
 
 
 def problems(file: str, document: DiceDocument) -> list[Problem]:
-    """What a well-formed document gets wrong about itself, at most PROBLEMS_MAX of them, fatal ones first."""
-    found = sorted(_all_problems(file, document), key=lambda problem: not problem.fatal)
-    if len(found) > PROBLEMS_MAX:
-        rest = found[PROBLEMS_MAX:]
-        more = Problem(file, "", f"and {len(rest)} further problems", fatal=any(problem.fatal for problem in rest))
-        return [*found[:PROBLEMS_MAX], more]
-    return found
+    """What a well-formed document gets wrong about itself, at most PROBLEMS_MAX of them, fatal ones first.
+
+    The rest are counted, up to PROBLEMS_COUNTED_MAX.
+    """
+    found: dict[bool, list[Problem]] = {True: [], False: []}
+    counts = {True: 0, False: 0}
+    for problem in islice(_all_problems(file, document), PROBLEMS_COUNTED_MAX):
+        counts[problem.fatal] += 1
+        if len(found[problem.fatal]) < PROBLEMS_MAX:
+            found[problem.fatal].append(problem)
+    shown = [*found[True], *found[False]][:PROBLEMS_MAX]
+    if rest := sum(counts.values()) - len(shown):
+        more = Problem(file, "", f"and {rest} further problems", fatal=counts[True] > PROBLEMS_MAX)
+        return [*shown, more]
+    return shown
 
 
 def _all_problems(file: str, document: DiceDocument) -> Iterator[Problem]:
@@ -270,26 +301,26 @@ def _geometry_problems(
             yield Problem(file, "annotations.area", message, label, fatal=False)
     if task is TaskType.SEGMENTATION and annotation.segmentation is None:
         yield Problem(file, "annotations.segmentation", f"{where}: a segmentation needs polygons or run lengths", label)
-    if annotation.segmentation is not None:
-        for fault in _segmentation_faults(annotation.segmentation, image):
-            yield Problem(file, "annotations.segmentation", f"{where}: {fault}", label)
+    if annotation.segmentation is not None and (fault := _segmentation_fault(annotation.segmentation, image)):
+        yield Problem(file, "annotations.segmentation", f"{where}: {fault}", label)
 
 
-def _segmentation_faults(segmentation: list[list[float]] | dict[str, Any], image: DiceImage) -> Iterator[str]:
+def _segmentation_fault(segmentation: list[list[float]] | dict[str, Any], image: DiceImage) -> str | None:
     if isinstance(segmentation, dict):
         try:
             run_lengths(segmentation, image.width, image.height)
         except ValueError as error:
-            yield f"run lengths: {error}"
-        return
+            return f"run lengths: {error}"
+        return None
     if not segmentation:
-        yield "there is no polygon"
+        return "there is no polygon"
     edge = BBOX_TOLERANCE_PIXELS
     for polygon in segmentation:
         if len(polygon) < 6 or len(polygon) % 2:
-            yield f"a polygon has at least three points, x and y each; this one has {len(polygon)} numbers"
-        elif min(polygon) < -edge or max(polygon[::2]) > image.width + edge or max(polygon[1::2]) > image.height + edge:
-            yield f"a polygon lies outside the image of {image.width} x {image.height}"
+            return f"a polygon has at least three points, x and y each; this one has {len(polygon)} numbers"
+        if min(polygon) < -edge or max(polygon[::2]) > image.width + edge or max(polygon[1::2]) > image.height + edge:
+            return f"a polygon lies outside the image of {image.width} x {image.height}"
+    return None
 
 
 def _pose_problems(file: str, image: DiceImage, keypoint_names: dict[int, list[str]]) -> Iterator[Problem]:

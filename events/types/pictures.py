@@ -25,6 +25,8 @@ def picture_fault(raw: bytes, image: DiceImage) -> str | None:
             size = (picture.width, picture.height)
             if size[0] * size[1] > PICTURE_PIXELS_MAX:
                 return f"the picture is a decompression bomb: {size[0]} x {size[1]} pixels"
+            if size != (image.width, image.height):
+                return f"the picture is {size[0]} x {size[1]}, the annotations say {image.width} x {image.height}"
             # JPEG is decoded at an eighth of its size, which still reads all of its bytes.
             picture.draft(None, _SMALLEST)
             picture.load()
@@ -36,6 +38,4 @@ def picture_fault(raw: bytes, image: DiceImage) -> str | None:
         return "the picture cannot be opened: it is none of " + ", ".join(_FORMATS)
     except Exception as error:  # a decoder that is fed broken bytes raises whatever went wrong in it
         return f"the picture cannot be opened: {error}"
-    if size != (image.width, image.height):
-        return f"the picture is {size[0]} x {size[1]}, the annotations say {image.width} x {image.height}"
     return None

@@ -3,54 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import struct
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import pytest
-from PIL import Image
 
 from events.types.datasets import DatasetRegistered
 from events.types.dice import DiceImage
-from producers.datasets import inspection
+from events.types.pictures import picture_fault
 from producers.datasets.registration import MEMORY_BYTES_MAX, Store, StoreUnavailable, describe
 from producers.errors import Invalid
+from tests.dice_stored import CLASSIFICATION, DETECTION, Content, document, good, image, picture, put
 from tests.services import World
-
-DETECTION, CLASSIFICATION = "annotations_detection.json", "annotations_classification.json"
-Content = dict[str, Any]
-
-
-def image(number: int, split: str | None = "train") -> Content:
-    box = {"id": number, "image_id": number, "class_id": 0, "class_name": "car", "bbox": [2, 2, 10, 8], "area": 80}
-    return {
-        "id": number,
-        "file_name": f"{number}.png",
-        "width": 32,
-        "height": 24,
-        "split": split,
-        "annotations": [{**box, "bbox_format": "xywh"}],
-    }
-
-
-def document(task: str, count: int = 4) -> Content:
-    return {
-        "format_version": "1.0",
-        "dataset_id": "550e8400-e29b-41d4-a716-446655440000",
-        "task_type": task,
-        "version": 3,
-        "classes": [{"id": 0, "name": "car"}],
-        "images": [image(number, "val" if number == 4 else "train") for number in range(1, count + 1)],
-    }
-
-
-def picture(width: int = 32, height: int = 24) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (width, height), (9, 99, 199)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def bomb() -> bytes:
@@ -68,25 +34,13 @@ def bomb() -> bytes:
     )
 
 
-def good() -> dict[str, bytes]:
-    return {
-        "metadata.json": b'{"name": "vehicles"}',
-        DETECTION: json.dumps(document("object_detection")).encode(),
-        CLASSIFICATION: json.dumps(document("classification")).encode(),
-        **{f"images/{number}.png": picture() for number in (1, 2, 3)},
-        "images/val/4.png": picture(),
-    }
-
-
-def put(world: World, folder: str, files: dict[str, bytes]) -> str:
-    store = world.store()
-    for name, content in files.items():
-        store.put_object(world.datasets_bucket, f"{folder}/{name}", io.BytesIO(content), len(content))
-    return f"s3://{world.datasets_bucket}/{folder}/"
-
-
 async def register(
-    world: World, uri: str, task_type: str | None = None, *, memory_bytes_max: int = MEMORY_BYTES_MAX
+    world: World,
+    uri: str,
+    task_type: str | None = None,
+    split_strategy: Content | None = None,
+    *,
+    memory_bytes_max: int = MEMORY_BYTES_MAX,
 ) -> DatasetRegistered:
     store = Store(world.s3_endpoint, world.s3_access_key, world.s3_secret_key)
     return await describe(
@@ -95,7 +49,7 @@ async def register(
         name="v",
         description=None,
         task_type=task_type,
-        split_strategy=None,
+        split_strategy=split_strategy,
         memory_bytes_max=memory_bytes_max,
     )
 
@@ -127,6 +81,50 @@ async def test_contradictions_that_do_no_harm_are_warnings(world: World) -> None
     found = await register(world, await asyncio.to_thread(put, world, "42", files))
     assert len(found.warnings) == 3
     assert f"{DETECTION}: statistics.total_images: says 63 images, 4 are listed" in found.warnings
+
+
+async def test_the_old_single_file_holds_one_task_or_several(world: World) -> None:
+    content = document("object_detection")
+    both = {**content, "task_type": None}
+    del both["task_type"]
+    both["images"][0]["annotations"].append({"id": 99, "class_id": 0})
+    pictures = {name: data for name, data in good().items() if name.startswith("images/")}
+    for folder, old in (("one", document("object_detection")), ("several", both)):
+        files = {**pictures, "annotations.json": json.dumps(old).encode()}
+        found = await register(world, await asyncio.to_thread(put, world, folder, files))
+        counts = {task: entry.total_annotations for task, entry in found.annotations.items()}
+        assert counts == ({"detection": 4} if folder == "one" else {"classification": 1, "detection": 4})
+        assert {entry.file for entry in found.annotations.values()} == {"annotations.json"}
+    # A file of the task's own counts more.
+    files = {**good(), "annotations.json": json.dumps({**document("detection"), "classes": []}).encode()}
+    found = await register(world, await asyncio.to_thread(put, world, "both", files))
+    assert {entry.file for entry in found.annotations.values()} == {DETECTION, CLASSIFICATION}
+
+
+async def test_a_split_strategy_is_recorded_and_the_splits_follow_from_it(world: World) -> None:
+    uri = await asyncio.to_thread(put, world, "42", good())
+    found = await register(world, uri, split_strategy={"type": "k-fold", "folds": 2, "seed": 7})
+    assert found.split_strategy == {"type": "k_fold", "folds": 2, "fold": 0, "seed": 7}
+    assert found.splits.model_dump() == {"train": 2, "val": 2, "test": 0}
+    found = await register(world, uri, "detection", {"type": "ratio", "ratios": [0.5, 0.25, 0.25]})
+    assert found.splits.model_dump() == {"train": 2, "val": 1, "test": 1}
+    refused: list[tuple[Content, tuple[str, ...], str]] = [
+        ({"type": "guess"}, ("type",), "none of ratio"),
+        ({"type": "ratio", "ratios": {"train": 0.9, "val": 0.9}}, ("ratios",), "1.8 together"),
+        ({"type": "k_fold", "folds": 5}, ("folds",), "4 pictures cannot be dealt out to 5 folds"),
+    ]
+    for strategy, place, words in refused:
+        with pytest.raises(Invalid, match="split_strategy") as caught:
+            await register(world, uri, split_strategy=strategy)
+        [problem] = caught.value.problems
+        assert problem.location == ("body", "split_strategy", *place) and words in problem.message
+
+
+async def test_a_file_of_another_task_than_its_name_says_is_refused(world: World) -> None:
+    error = await refusal(world, {**good(), "annotations_pose.json": json.dumps(document("detection")).encode()})
+    assert [(problem.location[1:], problem.message) for problem in error.problems] == [
+        (("annotations_pose.json", "task_type"), "is detection, the file is for pose")
+    ]
 
 
 async def test_every_problem_is_named_with_file_image_and_field(world: World) -> None:
@@ -226,4 +224,4 @@ PICTURES: list[tuple[Callable[[], bytes], str | None]] = [
 @pytest.mark.parametrize(("make", "fault"), PICTURES)
 def test_a_picture_is_really_opened(make: Callable[[], bytes], fault: str | None) -> None:
     entry = DiceImage.model_validate(image(1))
-    assert inspection.picture_fault(make(), entry) == fault
+    assert picture_fault(make(), entry) == fault
