@@ -25,6 +25,7 @@ CLASSES = 3
 TRAIN_A_CLASS = 24
 CONFIG = {"imgsz": 32, "epochs": 3, "batch": 8, "lr0": 0.002, "optimizer": "AdamW", "augment": False, "device": "cpu"}
 STEPS_AN_EPOCH = CLASSES * TRAIN_A_CLASS // 8
+ENDS = ("completed", "failed", "stopped")
 # Notes every host that Python code of the trainer looks up; every process of Python reads this file when it starts.
 LISTENER = """
 import sys
@@ -64,7 +65,7 @@ class Tiny:
     async def ends(self, job_id: int) -> dict[str, Any]:
         async def ended() -> dict[str, Any] | None:
             job = await self.job(job_id)
-            return job if job["status"] in ("completed", "failed", "stopped") else None
+            return job if job["status"] in ENDS else None
 
         job = await eventually(ended, timeout_s=TRAINING_TIMEOUT_S, what=f"job {job_id} ends")
         assert job is not None
@@ -187,23 +188,31 @@ async def test_a_detector_trains_and_reports_what_it_finds(tiny: Tiny) -> None:
     assert values[-1] < values[0]
 
 
-@pytest.mark.timeout(TRAINING_TIMEOUT_S + 60)
-async def test_a_stopped_training_ends_at_a_whole_epoch_with_a_checkpoint_to_go_on_from(tiny: Tiny) -> None:
-    job_id = await tiny.classify(epochs=500)
+@pytest.mark.timeout(2 * TRAINING_TIMEOUT_S)
+async def test_a_paused_training_ends_at_a_whole_epoch_and_goes_on_from_there(tiny: Tiny) -> None:
+    epochs = 12
+    job_id = await tiny.classify(epochs=epochs)
 
     async def trains() -> bool:
         return ((await tiny.job(job_id))["current_epoch"] or 0) >= 2
 
     await eventually(trains, timeout_s=TRAINING_TIMEOUT_S, what="the second epoch")
-    assert (await tiny.client.post(f"training/jobs/{job_id}/stop", json={"reason": "enough"})).status_code == 202
+    assert (await tiny.client.post(f"training/jobs/{job_id}/pause")).status_code == 202
+
+    async def paused() -> bool:
+        return bool((await tiny.job(job_id))["state"] == "paused")
+
+    await eventually(paused, timeout_s=TRAINING_TIMEOUT_S, what="the job is paused")
+    done = (await tiny.series(job_id, "val/accuracy"))["epochs"]
+    assert done == list(range(1, len(done) + 1)) and 2 <= len(done) < epochs
+
+    assert (await tiny.client.post(f"training/jobs/{job_id}/resume")).status_code == 202
     job = await tiny.ends(job_id)
-    assert (job["status"], job["integrity"]) == ("stopped", "complete"), job
-    stopped_at = job["stopped_at_epoch"]
-    assert 2 <= stopped_at < 500
-    assert (await tiny.series(job_id, "val/accuracy"))["epochs"] == list(range(1, stopped_at + 1))
-    checkpoints = (await tiny.client.get(f"training/jobs/{job_id}/checkpoints")).json()["checkpoints"]
-    last = max(checkpoints, key=lambda checkpoint: checkpoint["epoch"])
-    assert (last["epoch"], last["resumable"]) == (stopped_at, True)
+    assert (job["status"], job["attempt"], job["training_results"]["total_epochs"]) == ("completed", 2, epochs), job
+    assert (await tiny.series(job_id, "val/accuracy"))["epochs"] == list(range(1, epochs + 1))
+    steps = [step for step in (await tiny.series(job_id, "train/loss"))["steps"] if step is not None]
+    assert steps == list(range(1, epochs * STEPS_AN_EPOCH + 1)), "every step once, over both attempts"
+    assert any(message.startswith("Going on after step ") for message in await tiny.messages(job_id))
 
 
 @pytest.mark.timeout(TRAINING_TIMEOUT_S)

@@ -22,13 +22,17 @@ RNG_STATES: Final = "rng_state*.pth"
 class Memory:
     """What a resumed run has to know beyond the library's own state."""
 
-    best_value: float | None = None
+    best_value: float = -math.inf
+    """Larger is better, whatever the metric's mode."""
     best_epoch: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
+    last_metrics: dict[str, float] = field(default_factory=dict)
     loss_sum: float = 0.0
     """Over the steps of the present epoch that were logged."""
     loss_steps: int = 0
     logged_step: int = 0
+    seconds: float = 0.0
+    """Of training, over all attempts."""
 
 
 def write_memory(folder: Path, memory: Memory) -> None:

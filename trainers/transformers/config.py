@@ -65,7 +65,10 @@ class BasicConfig(BaseModel):
         default=False, description="Accepted and not used: pictures are read from the disk in each epoch."
     )
     save_period: int = Field(
-        default=-1, ge=-1, le=100_000, description="Accepted and not used: each epoch's checkpoint is kept."
+        default=-1,
+        ge=-1,
+        le=100_000,
+        description="Keep a checkpoint under its epoch's number every so many epochs; -1: the best and last only.",
     )
     project: str | None = Field(default=None, max_length=1000, description=UNUSED)
     name: str | None = Field(default=None, max_length=1000, description=UNUSED)

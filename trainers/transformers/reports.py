@@ -7,6 +7,8 @@ Nothing is called when training ends by an exception: train.py reports that.
 from __future__ import annotations
 
 import math
+import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +39,7 @@ class Reporter(TrainerCallback):
         epochs_done: int = 0,
         eval_steps: int | None = None,
         save_steps: int | None = None,
+        save_period: int = -1,
     ) -> None:
         self.sdk = sdk
         self.primary = primary
@@ -44,12 +47,14 @@ class Reporter(TrainerCallback):
         self.memory = memory
         self.eval_steps = eval_steps
         self.save_steps = save_steps
+        self.save_period = save_period
         self.epochs_done = epochs_done
         self.epochs_before = epochs_done
         self.stopped = False
-        self.last_metrics: dict[str, float] = {}
         self._began = time.monotonic()
+        self._seconds_before = memory.seconds
         self._measured_step = -1
+        self._warned = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.monotonic()
@@ -124,7 +129,12 @@ class Reporter(TrainerCallback):
         named = canonical(raw)
         step, each = state.global_step, steps_an_epoch(state)
         epoch = max(step - 1, 0) // each + 1
-        self._measured_step, self.last_metrics = step, named
+        self._measured_step, self.memory.last_metrics = step, named
+        if self.primary not in named and not self._warned:
+            self._warned = True
+            self.sdk.log_warning(
+                f"primary_metric {self.primary} is none of {', '.join(named)}: the first checkpoint stays the best"
+            )
         if step % each:
             self.sdk.report_metrics(epoch, "val", {**raw, **named}, step=step)
             return
@@ -137,33 +147,54 @@ class Reporter(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Upload what was just written (the SDK copies it, the library deletes old folders); then look for a stop."""
         step, each = state.global_step, steps_an_epoch(state)
-        folder = Path(args.output_dir or "") / f"checkpoint-{step}"
         if state.is_world_process_zero:
-            measured = self._measured_step == step
-            best = measured and self._is_best()
-            if best:
-                self.memory.best_value = self.last_metrics[self.primary]
-                self.memory.best_epoch = (step - 1) // each + 1
-                self.memory.best_metrics = self.last_metrics
-            write_memory(folder, self.memory)
-            self.sdk.upload_checkpoint(
-                str(folder),
-                best,
-                epoch=step // each,
-                metrics=self.last_metrics if measured else None,
-                step=step,
-                resumable=True,
-            )
+            self._upload(Path(args.output_dir or "") / f"checkpoint-{step}", step, each)
         # All processes come here. A whole run is no stopped one, whoever asked for a stop in its last moments.
         if step % each == 0 and step < state.max_steps and agreed(self.sdk.should_stop(), args.device):
             self.stopped = True
             control.should_training_stop = True
 
-    def _is_best(self) -> bool:
-        value, best = self.last_metrics.get(self.primary), self.memory.best_value
-        if value is None or math.isnan(value):
-            return False
-        return best is None or (value > best if self.mode == "max" else value < best)
+    def _upload(self, folder: Path, step: int, each: int) -> None:
+        memory = self.memory
+        measured = self._measured_step == step
+        best = measured and self._is_best(memory.last_metrics)
+        if best:
+            memory.best_value = self._value(memory.last_metrics)
+            memory.best_epoch = (step - 1) // each + 1
+            memory.best_metrics = memory.last_metrics
+        memory.seconds = self.seconds
+        write_memory(folder, memory)
+        details: dict[str, Any] = {
+            "epoch": step // each,
+            "metrics": memory.last_metrics if measured else None,
+            "step": step,
+            "resumable": True,
+        }
+        kept = step % each == 0 and self.save_period > 0 and step // each % self.save_period == 0
+        if best or not kept:
+            self.sdk.upload_checkpoint(str(folder), best, **details)
+        if kept:
+            # The name of what is uploaded decides under which names it is found.
+            named = folder.with_name(f"epoch_{step // each}")
+            shutil.copytree(folder, named, copy_function=os.link)
+            self.sdk.upload_checkpoint(str(named), False, **details)
+            shutil.rmtree(named)
+
+    @property
+    def seconds(self) -> float:
+        """Of training, over all attempts."""
+        return self._seconds_before + time.monotonic() - self._began
+
+    def _value(self, metrics: dict[str, float]) -> float:
+        """Larger is better. Metrics without the one that counts, or with NaN, are worse than any other."""
+        value = metrics.get(self.primary, math.nan)
+        if math.isnan(value):
+            return -math.inf
+        return value if self.mode == "max" else -value
+
+    def _is_best(self, metrics: dict[str, float]) -> bool:
+        """Any checkpoint is better than none; of equal ones the first stays the best."""
+        return self.memory.best_epoch is None or self._value(metrics) > self.memory.best_value
 
     def _eta(self, state: TrainerState) -> float | None:
         """Seconds left, from the mean duration of the epochs of this process; None before there is one."""

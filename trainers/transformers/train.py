@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +63,10 @@ def train(sdk: TrainerSDK, progress: Progress) -> int:
     arguments = learning.training_arguments(config, output / "run")
     if config.advanced.fp16 and not arguments.fp16:
         sdk.log_warning("fp16 stays off: 16-bit floats are for GPUs, and this run is on a CPU")
-    sdk.report_started(gpu_info(), total_epochs=config.basic.epochs)
+    on_gpu = learning.on_gpu(config)
+    if not on_gpu and config.basic.device not in (None, "cpu"):
+        sdk.log_warning(f"Trained on the CPU: there is no GPU {config.basic.device} here")
+    sdk.report_started(gpu_info() if on_gpu else None, total_epochs=config.basic.epochs)
     sdk.log_info("Training started", model=sdk.model_name, epochs=config.basic.epochs)
 
     # 2. The data set: fetched, checked, converted.
@@ -81,17 +83,17 @@ def train(sdk: TrainerSDK, progress: Progress) -> int:
     model = models.build_model(config.model, config.task_type, config.basic.imgsz, data.classes)
     processor = models.build_processor(config.model, config.task_type, config.basic.imgsz)
     sdk.log_info(f"{config.model.name}: built from its architecture, {model.num_parameters() / 1e6:.1f} M parameters")
-    if config.basic.pretrained:
+    checkpoint = sdk.resume_checkpoint()
+    if config.basic.pretrained and checkpoint is None:
         begin_with_weights(sdk, model, config)
 
     # 4. Where an earlier attempt ended.
-    memory = Memory()
-    checkpoint = sdk.resume_checkpoint()
+    memory, epochs_done = Memory(), 0
     if checkpoint is not None:
         advanced, world = config.advanced, arguments.world_size
         each = steps_of_epoch(len(data.train), config.basic.batch, advanced.gradient_accumulation_steps, world)
         step = check_folder(Path(checkpoint), each, config.basic.epochs)
-        memory = read_memory(Path(checkpoint))
+        memory, epochs_done = read_memory(Path(checkpoint)), step // each
         sdk.log_info(f"Going on after step {step} of {each * config.basic.epochs}")
 
     # 5. Train. The reporter reports; checkpoints go up while training goes on.
@@ -101,9 +103,10 @@ def train(sdk: TrainerSDK, progress: Progress) -> int:
         primary=primary,
         mode=mode,
         memory=memory,
-        epochs_done=sdk.resume_epoch,
+        epochs_done=epochs_done,
         eval_steps=config.advanced.eval_steps,
         save_steps=config.advanced.save_steps,
+        save_period=config.basic.save_period,
     )
     trainer = learning.build_trainer(
         config,
@@ -115,18 +118,16 @@ def train(sdk: TrainerSDK, progress: Progress) -> int:
         truth=data.truth,
         reporter=reporter,
     )
-    began = time.monotonic()
     trainer.train(resume_from_checkpoint=checkpoint)
 
     # 6. What the model says about some pictures. It is worth no failed training.
-    seconds = time.monotonic() - began
+    results = training_results(reporter, gpus=int(on_gpu) * arguments.world_size)
     try:
         draw(sdk, config, trainer, data, output)
     except Exception as error:
         sdk.log_warning(f"No pictures of predictions: {message_of(error)}")
 
     # 7. How it ended.
-    results = training_results(reporter, seconds)
     if reporter.stopped:
         sdk.log_info(f"Stopped after epoch {reporter.epochs_done}: {sdk.stop_reason or 'asked to'}")
         sdk.report_stopped(reporter.epochs_done, training_results=results)
@@ -154,10 +155,16 @@ def keep_to_itself(config: TransformersConfig, output: Path) -> None:
     }
     device = config.basic.device or "0"
     if device != "cpu" and "LOCAL_RANK" not in os.environ:
-        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
-        number = int(device.removeprefix("cuda").removeprefix(":") or 0)
-        listed = seen.split(",") if seen else [str(number)] * (number + 1)
-        os.environ["CUDA_VISIBLE_DEVICES"] = listed[number] if number < len(listed) else str(number)
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu(device, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+def visible_gpu(device: str, visible: str | None) -> str:
+    """CUDA_VISIBLE_DEVICES with that one GPU of those that are visible now; empty when there is no such one."""
+    number = int(device.removeprefix("cuda").removeprefix(":") or 0)
+    if visible is None:
+        return str(number)
+    listed = [name for name in visible.split(",") if name]
+    return listed[number] if number < len(listed) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +217,12 @@ def primary_metric(sdk: TrainerSDK, task_type: str) -> tuple[str, str]:
     """Which metric makes a checkpoint the best, and whether more of it is better."""
     asked = sdk.settings.config()
     name = asked.get("primary_metric") or ("accuracy" if task_type == "classification" else "mAP50-95")
+    name = str(name).removeprefix("val/").removeprefix("eval_")
+    if name == "loss":
+        name = "val_loss"
     # The platform's default mode is max, and nobody means a largest loss.
-    mode = "min" if asked.get("primary_metric_mode") == "min" or "loss" in str(name) else "max"
-    return str(name), mode
+    mode = "min" if asked.get("primary_metric_mode") == "min" or "loss" in name else "max"
+    return name, mode
 
 
 def draw(sdk: TrainerSDK, config: TransformersConfig, trainer: Any, data: Data, output: Path) -> None:
@@ -235,26 +245,23 @@ def draw(sdk: TrainerSDK, config: TransformersConfig, trainer: Any, data: Data, 
         sdk.upload_artifact(str(path), "plot")
 
 
-def gpu_info() -> list[dict[str, Any]] | None:
-    """Name and memory of each GPU, None without any."""
+def gpu_info() -> list[dict[str, Any]]:
+    """Name and memory of each GPU that this process sees."""
     import torch
 
-    if not torch.cuda.is_available():
-        return None
     found = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
     return [{"name": gpu.name, "memory_total_gb": round(gpu.total_memory / 1024**3, 1)} for gpu in found]
 
 
-def training_results(reporter: Any, seconds: float) -> dict[str, Any]:
+def training_results(reporter: Any, gpus: int) -> dict[str, Any]:
     """The design's training_results object (section 7.2)."""
-    gpus = len(gpu_info() or [])
     return {
         "total_epochs": reporter.epochs_done,
         "best_epoch": reporter.memory.best_epoch,
         "best_metrics": reporter.memory.best_metrics,
-        "final_metrics": reporter.last_metrics,
-        "training_time_seconds": round(seconds, 3),
-        "gpu_hours": round(seconds / 3600 * gpus, 6),
+        "final_metrics": reporter.memory.last_metrics,
+        "training_time_seconds": round(reporter.seconds, 3),
+        "gpu_hours": round(reporter.seconds / 3600 * gpus, 6),
     }
 
 
