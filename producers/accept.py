@@ -62,17 +62,12 @@ async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None,
         return await _accept(tx, job_id, command, key, now)
 
 
-async def lock_job(tx: Connection, job_id: int) -> None:
-    """Until the transaction ends: whoever appends facts of a job waits for the others who do."""
-    await queries.lock_job(tx, name=f"job/{job_id}")
-
-
 async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | None, now: datetime) -> Receipt:
     # Before the lock: a name of its own for something new, so that equal keys wait for each other.
-    await queries.lock_job(tx, name=f"job/{job_id}" if job_id is not None else f"new/{key}")
+    await outbox.lock(tx, f"job/{job_id}" if job_id is not None else f"new/{key}")
     if isinstance(command, RegisterModel):
         # Two trainers that register at once: the second one sees what the first one said.
-        await queries.lock_job(tx, name=f"model/{command.description.name}")
+        await outbox.lock(tx, f"model/{command.description.name}")
     request_hash = _hash(type(command).__name__, command)
     if key is not None:
         receipt_key: str | None = f"key/{job_id}/{key}"

@@ -8,7 +8,6 @@ from typing import Final
 
 from events.types.jobs import StopDecided
 from producers import outbox
-from producers.accept import lock_job
 from producers.database import Connection
 
 DECISIONS: Final = uuid.UUID("5f1f7a52-6d0c-5c8e-9d4e-0b6a2f7c1e93")
@@ -22,7 +21,7 @@ def decision_id(job_id: int, attempt: int, rule: str) -> str:
 
 async def append_decision(tx: Connection, job_id: int, attempt: int, decided: StopDecided, time: datetime) -> bool:
     """Put the decision into the outbox, unless it is there already; says whether it is new."""
-    await lock_job(tx, job_id)
+    await outbox.lock(tx, f"job/{job_id}")
     key = f"decision/{decided.decision_id}"
     if await outbox.find_receipt(tx, key) is not None:
         return False

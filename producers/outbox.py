@@ -46,6 +46,11 @@ class ReceiptNote:
     answer: dict[str, Any]
 
 
+async def lock(transaction: Connection, name: str) -> None:
+    """Until the transaction ends: whoever appends facts of ``job/25`` waits for the others who do."""
+    await queries.lock(transaction, name=name)
+
+
 async def append(
     transaction: Connection, address: Address, facts: Sequence[Fact], now: datetime, note: ReceiptNote
 ) -> list[int]:

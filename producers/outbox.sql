@@ -5,6 +5,9 @@ SELECT id FROM write.installation;
 INSERT INTO write.outbox_sessions (session, topic) VALUES (:session, :topic)
 ON CONFLICT DO NOTHING RETURNING session;
 
+-- name: lock
+SELECT pg_advisory_xact_lock(hashtextextended(:name, 0));
+
 -- name: append$
 INSERT INTO write.outbox
     (topic, key, job_id, type, time, source, attempt, session, data, receipt_key, request_hash, answer)

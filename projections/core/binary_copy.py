@@ -10,15 +10,13 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-import numpy
-
 SIGNATURE: Final = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
 TRAILER: Final = struct.pack(">h", -1)
 NULL: Final = struct.pack(">i", -1)
 FLOAT8_OID: Final = 701
 INT8_OID: Final = 20
-_FLOAT_ELEMENT: Final = numpy.dtype([("length", ">i4"), ("value", ">f8")])
-_INTEGER_ELEMENT: Final = numpy.dtype([("length", ">i4"), ("value", ">i8")])
+_FLOAT_ELEMENT: Final = [("length", ">i4"), ("value", ">f8")]
+_INTEGER_ELEMENT: Final = [("length", ">i4"), ("value", ">i8")]
 
 
 def field(data: bytes) -> bytes:
@@ -51,7 +49,10 @@ def int8_array_field(values: Sequence[int]) -> bytes:
     return field(_array(INT8_OID, _INTEGER_ELEMENT, values))
 
 
-def _array(element_oid: int, element: numpy.dtype[numpy.void], values: Sequence[float]) -> bytes:
+def _array(element_oid: int, element: list[tuple[str, str]], values: Sequence[float]) -> bytes:
+    # Imported where it is used: processes that only know the table of read models save its megabytes.
+    import numpy
+
     elements = numpy.empty(len(values), dtype=element)
     elements["length"] = 8
     elements["value"] = values

@@ -140,6 +140,8 @@ def divergence(settings: EarlyStopping, state: State, point: Point) -> Judged:
         loss = replace(loss, points=loss.points + 1, highest=max(loss.highest, size))
     else:
         exploded = 0 < loss.highest * EXPLOSION_FACTOR < size and not warming_up(settings, point.epoch)
+        if not exploded and not loss.above:
+            return state, None
         loss = replace(loss, above=loss.above + 1 if exploded else 0)
     state = replace(state, losses={**state.losses, point.name: loss})
     if loss.above < EXPLOSION_POINTS:

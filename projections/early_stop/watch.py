@@ -12,7 +12,7 @@ from events.early_stopping import EarlyStopping
 from events.envelope import Event
 from events.types.metrics import MetricsReported
 from events.types.vocabulary import Phase
-from projections.core.metrics import series_name
+from projections.core.names import series_name
 from projections.early_stop.history import EpochValue, History
 from projections.early_stop.names import is_loss, preference
 from projections.early_stop.rules import (
@@ -54,7 +54,7 @@ def rows_of(settings: EarlyStopping, event: Event[MetricsReported]) -> Iterator[
     assert event.position is not None
     data = event.data
     fitting = [(fit, key) for key in data.values if (fit := preference(settings.metric, data.phase, key)) is not None]
-    losses = [key for key in data.values if is_loss(key)]
+    losses = [(series_name(data.phase, key), column) for key, column in data.values.items() if is_loss(key)]
     fitting.sort()
     for row, (epoch, step) in enumerate(zip(data.epochs, data.steps, strict=True)):
         watched = None
@@ -63,7 +63,7 @@ def rows_of(settings: EarlyStopping, event: Event[MetricsReported]) -> Iterator[
             if value is not None:
                 watched = (series_name(data.phase, key), place, value)
                 break
-        found = {series_name(data.phase, key): value for key in losses if (value := data.values[key][row]) is not None}
+        found = {name: value for name, column in losses if (value := column[row]) is not None}
         yield Row(event.attempt, event.position.offset, data.phase, epoch, step, watched, found)
 
 

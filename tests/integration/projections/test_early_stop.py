@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import uuid
 from collections.abc import Sequence
@@ -16,12 +17,15 @@ from events.types.jobs import StopDecided
 from events.types.vocabulary import Fact
 from producers.database import Pool, search_path, transaction
 from producers.decisions import append_decision, decision_id
+from producers.kafka.publisher import KafkaPublisher
 from projections.early_stop.fold import note_past
 from projections.registry import projection_named
 from projections.runtime.apply import apply_batch
+from projections.runtime.replay import read_topic
 from projections.runtime.versions import create_version
-from tests.builders import NOON, event, metrics_reported, session_opened
+from tests.builders import NOON, event, metrics_reported, session_opened, wire
 from tests.given import log_of
+from tests.services import World
 from training_sdk.wire import METRICS, partition_of
 
 SETTINGS = {"metric": "mAP50", "patience": 3}
@@ -133,6 +137,25 @@ async def test_what_the_log_held_before_there_was_early_stopping_stops_nobody(po
     assert await told(pool) == []
     assert len(await decisions(pool)) == 1
     await tell(pool, log_of(a_run(*WORSE, attempt=2), first_offset=len(log)))
+    assert [attempt for _, attempt, _ in await told(pool)] == [2]
+
+
+async def test_a_new_database_on_an_old_log_stops_nobody_again(pool: Pool, migrated_world: World) -> None:
+    world = migrated_world
+    publisher = KafkaPublisher(world.kafka_bootstrap_servers, world.topic_prefix)
+    try:
+        await publisher.publish([wire(made) for made in a_run(*WORSE)])
+        async with pool.acquire() as admin:
+            await admin.execute("DROP SCHEMA write CASCADE; DROP EXTENSION pg_trgm CASCADE")
+            for row in await admin.fetch("SELECT nspname FROM pg_namespace WHERE nspname ~ '_v[0-9]+_[0-9]+$'"):
+                await admin.execute(f'DROP SCHEMA "{row["nspname"]}" CASCADE')
+        await asyncio.to_thread(world.run, "-m", "projections", "migrate")
+        await publisher.publish([wire(made) for made in a_run(*WORSE, attempt=2)])
+    finally:
+        await publisher.close()
+    async for batch in read_topic(world.kafka_bootstrap_servers, world.topic_prefix, METRICS):
+        await tell(pool, batch)
+    assert [(row["attempt"], row["rule"]) for row in await decisions(pool)] == [(1, "patience"), (2, "patience")]
     assert [attempt for _, attempt, _ in await told(pool)] == [2]
 
 
