@@ -82,7 +82,13 @@ class NewDataset(Body):
     s3_uri: Annotated[Text, Field(pattern=r"^s3://[^/\s]+/\S*$", examples=["s3://training-datasets/42/"])]
     description: Text | None = None
     task_type: Annotated[TaskType | None, BeforeValidator(canonical_task_type)] = None
-    split_strategy: StorableObject | None = None
+    split_strategy: Annotated[
+        StorableObject | None,
+        Field(
+            description="How pictures are dealt out: ratio or stratified with ratios, k_fold with folds and fold.",
+            examples=[{"type": "ratio", "ratios": {"train": 0.8, "val": 0.2}, "seed": 0}],
+        ),
+    ] = None
 
 
 def dataset_answer(dataset: DatasetRegistered, created_at: datetime | None) -> DatasetAnswer:

@@ -18,7 +18,7 @@ from producers.callbacks import Body
 from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopped, RecordStopSignal, RetryJob
 from producers.database import Pool, connect, transaction
 from producers.errors import NotAccepted
-from producers.job_state import load_jobs, load_open_jobs
+from producers.job_state import load_dataset, load_jobs, load_open_jobs
 from trainers.launcher.backend import Backend, RunState
 from trainers.launcher.environment import InvalidEnvironment
 from trainers.launcher.leases import acquire, hold, read_leases
@@ -107,7 +107,7 @@ class Launcher:
                     await self._start(job, action.attempt)
             case TakeOver():
                 if await self._acquire(action.job_id, action.attempt):
-                    self._take_over(job, action.attempt)
+                    await self._take_over(job, action.attempt)
             case Terminate():
                 if self._backend.terminate(action.job_id, action.attempt, hurry=action.hurry):
                     await self._record(job.id, RecordStopSignal(signal="SIGTERM", reason=action.reason))
@@ -145,20 +145,30 @@ class Launcher:
             return
         logger.info("starting job %d, attempt %d", job.id, attempt)
         try:
-            self._backend.start(job, attempt)
+            self._backend.start(await self._with_split_strategy(job), attempt)
         except InvalidEnvironment as error:
             await self._record(job.id, RecordFailure(error_code="INVALID_CONFIG", error_message=str(error)))
         except OSError as error:
             message = f"the trainer could not be started: {error}"
             await self._record(job.id, RecordFailure(error_code="UNKNOWN", error_message=message))
 
-    def _take_over(self, job: Job, attempt: int) -> None:
+    async def _take_over(self, job: Job, attempt: int) -> None:
         """One run that cannot be taken over now must not hold up the others; the next tick tries again."""
         logger.info("taking over job %d, attempt %d", job.id, attempt)
         try:
-            self._backend.take_over(job, attempt)
+            self._backend.take_over(await self._with_split_strategy(job), attempt)
         except (InvalidEnvironment, OSError) as error:
             logger.error("job %d, attempt %d cannot be taken over: %r", job.id, attempt, error)
+
+    async def _with_split_strategy(self, job: Job) -> Job:
+        """The job as its trainer reads it: pictures are dealt out as its data set says, unless it says so itself."""
+        if job.dataset_id is None or job.config.get("split_strategy") is not None:
+            return job
+        async with transaction(self._pool, readonly=True) as tx:
+            dataset = await load_dataset(tx, job.dataset_id)
+        if dataset is None or dataset.split_strategy is None:
+            return job
+        return job.model_copy(update={"config": {**job.config, "split_strategy": dataset.split_strategy}})
 
     async def _record(self, job_id: int, command: Body) -> bool:
         """Append a fact; False when the job's state forbids it by now."""

@@ -21,7 +21,7 @@ from stack.processes import stop_runs
 from tests.running import DATASET, JOB
 from tests.services import World
 from tests.waiting import eventually
-from trainers.launcher.backend import Backend, RunState
+from trainers.launcher.backend import Backend, Run, RunState
 from trainers.launcher.launcher import Launcher
 from trainers.launcher.local import LocalProcesses
 from trainers.launcher.memory import MemoryBackend
@@ -88,6 +88,35 @@ async def test_launchers_that_look_at_once_start_every_job_once(system: System) 
         await asyncio.gather(*(launcher.tick() for launcher in launchers))
     started = [pair for backend in backends for pair in backend.started]
     assert sorted(started) == [(job_id, 1) for job_id in jobs]
+
+
+class Noting(MemoryBackend):
+    """Remembers the configuration that each job was started with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.configs: dict[int, dict[str, Any]] = {}
+
+    def start(self, job: Job, attempt: int) -> Run:
+        self.configs[job.id] = job.config
+        return super().start(job, attempt)
+
+
+async def test_the_split_strategy_of_a_data_set_counts_where_a_job_has_none(system: System) -> None:
+    own, of_dataset = {"type": "ratio", "ratios": [0.5, 0.5]}, {"type": "k_fold", "folds": 5, "fold": 1, "seed": 3}
+    description = DatasetRegistered.model_validate({**DATASET, "split_strategy": of_dataset})
+    dataset = await accept(system.pool, None, RegisterDataset(description=description), None, datetime.now(UTC))
+    config = {"epochs": 2}
+    without = await system.create(dataset_id=dataset.id, config=config)
+    with_one = await system.create(dataset_id=dataset.id, config={**config, "split_strategy": own})
+    plain = await system.create(config=config)
+    backend = Noting()
+    await system.launcher("host/1", backend, slots=3).tick()
+    assert backend.configs == {
+        without: {**config, "split_strategy": of_dataset},
+        with_one: {**config, "split_strategy": own},
+        plain: config,
+    }
 
 
 async def test_jobs_wait_for_a_slot_in_the_order_of_their_creation(system: System) -> None:
