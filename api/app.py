@@ -25,6 +25,7 @@ from api.metrics import routes as metrics
 from api.operations import documents, health, prometheus
 from api.settings import Settings
 from api.store import open_store
+from api.system import routes as system
 from producers.database import open_pool
 from producers.kafka.publisher import KafkaPublisher
 from producers.relay import Relay
@@ -37,6 +38,7 @@ ROUTERS: Final = (
     files.router,
     metrics.router,
     logs.router,
+    system.router,
     datasets.router,
     models.router,
     socket.router,

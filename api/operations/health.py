@@ -18,6 +18,7 @@ router = APIRouter(tags=["operations"])
 TOPIC_OF: Final = {
     "jobs": JOBS,
     "checkpoints": JOBS,
+    "artifacts": JOBS,
     "metrics": METRICS,
     "logs": LOGS,
     "system": SYSTEM,

@@ -1,0 +1,1 @@
+"""What the trainers' machines were doing."""
