@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from events.early_stopping import LESS_IS_BETTER
 from events.job import Job
 
 PHASES: Final = ("val", "train", "test")
@@ -15,8 +16,6 @@ DEFAULTS: Final = {
     "pose": ("val/mAP50-95", "val/mAP50"),
     "classification": ("val/accuracy",),
 }
-LESS_IS_BETTER: Final = ("loss", "error")
-"""A metric whose name ends so is minimized, where no mode is given."""
 
 
 @dataclass(frozen=True, slots=True)

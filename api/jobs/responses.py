@@ -115,6 +115,7 @@ class JobAnswer(BaseModel):
     error_code: str | None
     error_message: str | None
     last_successful_epoch: int | None
+    awaits_retry: bool = Field(description="it failed for a cause that may be gone; the launcher tries again by itself")
     stopped_at_epoch: int | None
     stop_requested_at: str | None
     early_stopping: EarlyStoppingAnswer | None = Field(description="the rule that ended the run; null where none did")
@@ -171,6 +172,7 @@ def job_answer(
         error_code=job.error_code if shown else None,
         error_message=job.error_message if shown else None,
         last_successful_epoch=job.last_successful_epoch,
+        awaits_retry=job.awaits_retry,
         stopped_at_epoch=job.stopped_at_epoch if shown else None,
         stop_requested_at=time_text(job.stop.requested_at) if job.stop else None,
         early_stopping=_early_stopping(job),

@@ -62,13 +62,17 @@ class Hub:
         for subscriber in self._subscribers(update.job_id):
             subscriber.offer(update)
         if update.may_change_status:
-            # Also while it is watched: what woke us last may be in no read model yet when the task looks.
-            self._woken_at[update.job_id] = asyncio.get_running_loop().time()
-            watching = self._watched.get(update.job_id)
-            if watching is None or watching.done():
-                task = asyncio.create_task(self._watch_status(update.job_id), name=f"status of job {update.job_id}")
-                self._watched[update.job_id] = task
-                task.add_done_callback(lambda ended: self._forget_watched(update.job_id, ended))
+            self.watch(update.job_id)
+
+    def watch(self, job_id: int) -> None:
+        """The job's status may change without another event: look until it has settled."""
+        # Also while it is watched: what woke us last may be in no read model yet when the task looks.
+        self._woken_at[job_id] = asyncio.get_running_loop().time()
+        watching = self._watched.get(job_id)
+        if watching is None or watching.done():
+            task = asyncio.create_task(self._watch_status(job_id), name=f"status of job {job_id}")
+            self._watched[job_id] = task
+            task.add_done_callback(lambda ended: self._forget_watched(job_id, ended))
 
     def _forget_watched(self, job_id: int, ended: asyncio.Task[None]) -> None:
         if self._watched.get(job_id) is ended:

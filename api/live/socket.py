@@ -17,6 +17,7 @@ from api.live.cursor import BadCursor, Cursor
 from api.live.messages import Frame, error_frame, status_frame
 from api.live.snapshot import take_snapshot
 from api.live.subscriber import Subscriber
+from events.lifecycle import FINISHING
 from producers.errors import NotFound
 
 router = APIRouter(tags=["live"])
@@ -69,13 +70,18 @@ async def _open(socket: WebSocket, context: Context, subscriber: Subscriber, aft
             subscriber.put(status_frame(answer.status, answer.state))
             if answer.status == "failed":
                 subscriber.put(error_frame(answer.error_code, answer.error_message))
-            context.hub.note_shown(job_id, answer.status, answer.state)
+            if answer.state != FINISHING:
+                context.hub.note_shown(job_id, answer.status, answer.state)
         elif after is not None:
             subscriber.cursor = Cursor.decode(after, job_id)
         else:
             subscriber.cursor = cursor
             subscriber.put(snapshot)
         await _catch_up(context, subscriber, snapshot, cursor)
+        if answer.state == FINISHING:
+            context.hub.watch(job_id)  # its last event was told before this client came
+        elif after is not None:
+            subscriber.put(status_frame(answer.status, answer.state))  # it may have changed while nobody listened
     except NotFound as error:
         await socket.close(UNKNOWN_JOB, error.detail)
         return False

@@ -175,3 +175,41 @@ async def test_a_client_that_does_not_read_is_cut_off_and_costs_nobody_anything(
             seen += (await receive(listener))["type"] == "log"
     await eventually(cut_off, timeout_s=40, what="the deaf client is cut off")
     raw.close()
+
+
+@pytest.mark.parametrize("more", ["", "&protocol=2"])
+async def test_who_comes_while_a_run_is_finishing_is_told_its_end(
+    running: Running, client: httpx.AsyncClient, dataset_id: int, more: str
+) -> None:
+    job_id = await create_job(client, dataset_id)
+    running.kill("core")
+    try:
+        completed = {"status": "completed", "training_results": {"total_epochs": 1}}
+        await client.post(f"training/jobs/{job_id}/callback/completion", json=completed)
+        async with websockets.connect(f"{running.socket_url}?job_id={job_id}{more}") as connection:
+            first = await receive(connection)
+            assert first["data"].get("job", first["data"])["state"] == "finishing"
+            running.start_core()
+            assert (await receive(connection, 20))["data"]["status"] == "completed"
+    finally:
+        if "core" not in running.processes:
+            running.start_core()
+        await asyncio.to_thread(running.wait_ready)
+
+
+async def test_who_comes_back_is_told_the_status_that_it_missed(
+    running: Running, client: httpx.AsyncClient, dataset_id: int
+) -> None:
+    job_id = await create_job(client, dataset_id)
+    url = f"{running.socket_url}?job_id={job_id}"
+    async with websockets.connect(f"{url}&protocol=2") as connection:
+        cursor = (await receive(connection))["cursor"]
+    failed = {"status": "failed", "error_code": "OOM", "error_message": "no memory"}
+    await client.post(f"training/jobs/{job_id}/callback/completion", json=failed)
+
+    async def ended() -> bool:
+        return bool((await client.get(f"training/jobs/{job_id}")).json()["status"] == "failed")
+
+    await eventually(ended, what="the job has failed")
+    async with websockets.connect(f"{url}&after={cursor}") as connection:
+        assert (await receive(connection))["data"] == {"status": "failed", "state": "failed"}

@@ -26,11 +26,16 @@ def settings(folder: Path, **changes: Any) -> RunSettings:
 
 def test_public_names_are_pinned() -> None:
     assert training_sdk.__all__ == [
+        "ApiError",
         "CheckpointNotUsable",
         "DatasetNotFound",
+        "Job",
         "RunSettings",
         "SettingsError",
         "TrainerSDK",
+        "create_job",
+        "find_jobs",
+        "get_job",
     ]
     for name in training_sdk.__all__:
         assert getattr(training_sdk, name).__name__ == name
