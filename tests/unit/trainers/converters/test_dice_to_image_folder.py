@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import string
+import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.dice_folders import Content, dice
@@ -80,3 +81,21 @@ def test_a_class_folder_is_one_name_and_no_two_share_it(class_names: list[str]) 
 def test_a_plain_class_name_is_its_folder(name: str) -> None:
     if name == name.strip(" ."):
         assert safe_folders([name]) == {name: name}
+
+
+labels = st.lists(st.sampled_from([7, 3]), min_size=2, max_size=12)
+
+
+@settings(max_examples=15)
+@given(labels, st.integers(0, 99))
+def test_each_picture_is_found_once_under_its_own_class(classes: list[int], seed: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        images = [labelled(number, None, class_id) for number, class_id in enumerate(classes, start=1)]
+        folder = dice(Path(name), images, task="classification", file=FILE)
+        folders = convert(folder, split_strategy={"type": "stratified", "seed": seed})
+        found = {
+            int(path.stem): folders.classes[folders.class_folders.index(path.parent.name)]
+            for path in folders.folder.glob("*/*/*.png")
+        }
+        assert len(list(folders.folder.glob("*/*/*.png"))) == sum(folders.counts.values()) == len(classes)
+        assert found == {number: {7: "seven", 3: "three"}[found] for number, found in enumerate(classes, start=1)}

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -242,3 +243,46 @@ def test_a_second_conversion_leaves_nothing_of_the_first(tmp_path: Path) -> None
     found = sorted(path.relative_to(second.folder).as_posix() for path in second.folder.rglob("*.*"))
     assert found == ["data.yaml", "images/train/1.png", "images/val/4.png", "labels/train/1.txt", "labels/val/4.txt"]
     assert (folder / "images" / "2.png").exists(), "pictures of the data set itself are never removed"
+
+
+places = st.tuples(st.floats(0, 1), st.floats(0, 1))
+
+
+@given(sides, sides, st.lists(st.tuples(places, st.sampled_from([0, 1, 2])), min_size=1, max_size=17))
+def test_keypoints_survive_the_way_to_yolo_and_back(
+    width: int, height: int, points: list[tuple[tuple[float, float], int]]
+) -> None:
+    image = DiceImage(id=1, file_name="a.png", width=width, height=height)
+    given = [(x * width, y * height, visibility) for (x, y), visibility in points]
+    numbers = [float(number) for point in given for number in point]
+    annotation = DiceAnnotation(id=1, class_id=0, bbox=[0, 0, width, height], keypoints=numbers)
+    line = yolo_line(TaskType.POSE, image, annotation, {0: 4}, len(points) + 1)
+    assert line is not None
+    found = [float(number) for number in line.split()]
+    assert found[:5] == [4, 0.5, 0.5, 1, 1]
+    keypoints = list(zip(found[5::3], found[6::3], found[7::3], strict=True))
+    assert keypoints.pop() == (0, 0, 0), "filled up to as many as the largest class has"
+    for (x, y, visibility), (x_share, y_share, kept) in zip(given, keypoints, strict=True):
+        assert kept == visibility
+        if visibility:
+            assert abs(x_share * width - x) <= 1e-7 * width and abs(y_share * height - y) <= 1e-7 * height
+        else:
+            assert (x_share, y_share) == (0, 0)
+
+
+@given(sides, sides, st.lists(places, min_size=3, max_size=12))
+def test_a_polygon_survives_the_way_to_yolo_and_back(
+    width: int, height: int, corners: list[tuple[float, float]]
+) -> None:
+    image = DiceImage(id=1, file_name="a.png", width=width, height=height)
+    polygon = [number for x, y in corners for number in (x * width, y * height)]
+    annotation = DiceAnnotation(id=1, class_id=0, segmentation=[polygon])
+    line = yolo_line(TaskType.SEGMENTATION, image, annotation, {0: 0})
+    if line is None:
+        # Without an area: all corners on one line, or turning back on themselves.
+        xs, ys = np.array(polygon[::2]), np.array(polygon[1::2])
+        assert abs(np.dot(xs, np.roll(ys, -1)) - np.dot(ys, np.roll(xs, -1))) <= 1e-9 * width * height
+        return
+    back = [float(number) for number in line.split()[1:]]
+    assert np.allclose(back[::2], [x for x, _ in corners], atol=1e-7)
+    assert np.allclose(back[1::2], [y for _, y in corners], atol=1e-7)
