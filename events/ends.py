@@ -102,7 +102,8 @@ def exited(job: Job, event: Event[Fact], data: ProcessExited) -> Changes:
 
 
 def lost(job: Job, event: Event[Fact], data: JobLost) -> Changes:
-    return stale(job, event) or become(job, JobState.LOST)
+    changes = stale(job, event) or become(job, JobState.LOST)
+    return changes if isinstance(changes, str) else {**changes, "lost_at": event.time}
 
 
 def found(job: Job, event: Event[Fact], data: JobFound) -> Changes:

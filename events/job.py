@@ -134,6 +134,8 @@ class Job(BaseModel):
     stop: Stop | None = None
     early_stopping: StopDecided | None = None
     """The decision that asked for the stop, where it was one."""
+    lost_at: datetime | None = None
+    """When it was last judged to be lost."""
     limit: LimitExceeded | None = None
     """What the present attempt used more of than it may."""
     revival: Revival | None = None

@@ -41,7 +41,7 @@ TRANSITIONS: Final[Mapping[JobState, frozenset[JobState]]] = {
     S.PAUSING: frozenset({S.PAUSED, S.STOPPING, S.LOST}) | _ENDS,
     S.PAUSED: frozenset({S.QUEUED, S.STARTING, S.RUNNING}) | _ENDS,
     S.STOPPING: frozenset({S.LOST}) | _ENDS,
-    S.LOST: frozenset({S.RUNNING, S.STOPPING, S.PAUSING, S.PAUSED}) | _ENDS,
+    S.LOST: frozenset({S.STARTING, S.RUNNING, S.STOPPING, S.PAUSING, S.PAUSED}) | _ENDS,
     S.RETRYING: frozenset({S.QUEUED, S.STARTING, S.RUNNING, S.PAUSED}) | _ENDS,
     # An end is final, but an end that was only judged from the process's exit gives way to the trainer's own last
     # word, which may be found in its spool later (events.ends looks at Job.ended_by). An end that nothing explains

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from events.job import StopKind
 from events.types.datasets import DatasetRegistered
 from events.types.models import ModelRegistered
 from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
@@ -107,6 +108,9 @@ class LaunchJob(Body):
 
 
 class RecordStopSignal(Body):
+    """``kind`` of the request that was passed on: one that came after it was not."""
+
+    kind: StopKind = StopKind.STOP
     signal: Text
     reason: Text
 

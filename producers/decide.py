@@ -148,7 +148,7 @@ def _launch_job(situation: Situation, command: LaunchJob) -> Decision:
 
 def _record_stop_signal(situation: Situation, command: RecordStopSignal) -> Decision:
     job = existing(situation)
-    done = job.stop is None or job.stop.signalled_at is not None
+    done = job.stop is None or job.stop.signalled_at is not None or job.stop.kind is not command.kind
     facts: list[Fact] = [] if done else [StopSignalled(signal=command.signal, reason=command.reason)]
     return Decision(facts, {"job_id": job.id}, job.attempt)
 

@@ -65,7 +65,7 @@ PROJECTIONS: Final = (
         },
     ),
     Projection("logs", CORE, LOGS, 1, logs.TABLES, {LogWritten: logs.append}),
-    Projection("system", CORE, SYSTEM, 1, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
+    Projection("system", CORE, SYSTEM, 2, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
     Projection("datasets", CORE, DATASETS, 1, datasets.TABLES, {DatasetRegistered: datasets.record}),
     Projection("models", CORE, MODELS, 2, models.TABLES, {ModelRegistered: models.record}),
     Projection(

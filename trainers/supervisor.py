@@ -128,13 +128,14 @@ class Supervisor:
 
     def _pass_on(self, stop: dict[str, object], trainer: ProcessMark) -> None:
         """SIGTERM once (a second one ends a trainer at once), SIGKILL to all of it after the grace period."""
-        asked_at = stop.get("asked_at")
-        if "told_at" not in stop:
-            write_json(self.folder / STOP, {**stop, "told_at": time.monotonic()})
+        asked_at, now = stop.get("asked_at"), time.monotonic()
+        if isinstance(asked_at, float) and now >= self._deadline(asked_at):
+            if "killed_at" not in stop:
+                trainer.send_group(signal.SIGKILL)
+                write_json(self.folder / STOP, {**stop, "killed_at": now})
+        elif "told_at" not in stop:
+            write_json(self.folder / STOP, {**stop, "told_at": now})
             trainer.send(signal.SIGTERM)
-        elif isinstance(asked_at, float) and time.monotonic() > self._deadline(asked_at) and "killed_at" not in stop:
-            trainer.send_group(signal.SIGKILL)
-            write_json(self.folder / STOP, {**stop, "killed_at": time.monotonic()})
 
     def _deadline(self, asked_at: float) -> float:
         hurry = read_json(self.folder / HURRY) or {}

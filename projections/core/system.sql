@@ -19,8 +19,11 @@ CREATE INDEX system_samples_job ON system_samples (job_id, time);
 -- name: see*!
 INSERT INTO heartbeats (job_id, attempt, last_seen) VALUES (:job_id, :attempt, :last_seen)
 ON CONFLICT (job_id) DO UPDATE SET
-    attempt = GREATEST(heartbeats.attempt, excluded.attempt),
-    last_seen = GREATEST(heartbeats.last_seen, excluded.last_seen);
+    attempt = excluded.attempt, last_seen = GREATEST(excluded.last_seen, CASE
+        WHEN heartbeats.attempt = excluded.attempt THEN heartbeats.last_seen
+    END)
+-- A process of an older attempt that still sends is no sign of life.
+WHERE excluded.attempt >= heartbeats.attempt;
 
 -- name: append*!
 INSERT INTO system_samples (job_id, attempt, rank, time, data, partition, log_offset)

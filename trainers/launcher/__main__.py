@@ -7,10 +7,12 @@ import logging
 import signal
 
 from producers.database import open_pool
+from producers.kafka.log_ends import LogEnds
 from producers.kafka.publisher import KafkaPublisher
 from producers.relay import Relay
 from trainers.launcher.launcher import Launcher
 from trainers.launcher.local import LocalProcesses
+from trainers.launcher.reaper import Reaper
 from trainers.launcher.settings import Settings
 
 POOL_SIZE_MAX = 6
@@ -20,13 +22,17 @@ async def run(settings: Settings) -> None:
     """Until SIGTERM: runs go on without the launcher and are found again by the next one."""
     pool = await open_pool(settings.database_url, size_max=POOL_SIZE_MAX, name="epochlog launcher")
     publisher = KafkaPublisher(settings.kafka_bootstrap_servers, settings.topic_prefix)
-    launcher = Launcher(pool, LocalProcesses(settings), settings)
+    backend = LocalProcesses(settings)
+    launcher = Launcher(pool, backend, settings)
+    ends = LogEnds(settings.kafka_bootstrap_servers, settings.topic_prefix)
+    reaper = Reaper(pool, backend, settings, ends)
     relay = Relay(pool, settings.database_url, publisher)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    work = [asyncio.create_task(job) for job in (launcher.run(), launcher.sweep_for_ever(), relay.run())]
+    jobs = (launcher.run(), launcher.sweep_for_ever(), reaper.run(), relay.run())
+    work = [asyncio.create_task(job) for job in jobs]
     waiting = asyncio.create_task(stop.wait())
     try:
         done, _ = await asyncio.wait([waiting, *work], return_when=asyncio.FIRST_COMPLETED)
@@ -36,6 +42,7 @@ async def run(settings: Settings) -> None:
         for task in (waiting, *work):
             task.cancel()
         await asyncio.gather(waiting, *work, return_exceptions=True)
+        await ends.close()
         await publisher.close()
         await pool.close()
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from events.job import Job
+from events.job import Job, StopKind
 from producers.accept import accept
 from producers.callbacks import Body
 from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopped, RecordStopSignal, RetryJob
@@ -109,8 +109,9 @@ class Launcher:
                 if await self._acquire(action.job_id, action.attempt):
                     await self._take_over(job, action.attempt)
             case Terminate():
-                if self._backend.terminate(action.job_id, action.attempt, hurry=action.hurry):
-                    await self._record(job.id, RecordStopSignal(signal="SIGTERM", reason=action.reason))
+                if self._backend.terminate(action.job_id, action.attempt, hurry=action.kind is StopKind.CANCEL):
+                    signal = RecordStopSignal(kind=action.kind, signal="SIGTERM", reason=action.reason)
+                    await self._record(job.id, signal)
             case EndStopped():
                 if await self._acquire(action.job_id, action.attempt):
                     await self._record(job.id, RecordStopped(reason=action.reason))

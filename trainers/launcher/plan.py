@@ -51,12 +51,12 @@ class StartAgain:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """``hurry``: somebody cancelled; the process gets seconds."""
+    """``kind``: of the request that is to be passed on; a cancel gives the process seconds."""
 
     job_id: int
     attempt: int
     reason: str
-    hurry: bool = False
+    kind: StopKind = StopKind.STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +102,8 @@ def plan(
             actions.append(TakeOver(run.job_id, run.attempt))
         job = by_id.get(run.job_id)
         if job is not None and job.stop is not None and job.stop.signalled_at is None and job.attempt == run.attempt:
-            reason, hurry = f"{job.stop.kind} requested by {job.stop.requested_by}", job.stop.kind is StopKind.CANCEL
-            actions.append(Terminate(run.job_id, run.attempt, reason, hurry))
+            reason = f"{job.stop.kind} requested by {job.stop.requested_by}"
+            actions.append(Terminate(run.job_id, run.attempt, reason, job.stop.kind))
     running = {run.job_id for run in runs}
     for job in jobs:
         never_came_up = job.launch and job.started_session is None and job.id not in running

@@ -7,12 +7,22 @@ from datetime import timedelta
 import pytest
 
 from events.evolution import evolve
-from events.job import Job
+from events.job import Job, StopKind
 from events.types.jobs import JobLaunched, JobLost, JobStopped, StopRequested
 from events.types.requests import CancelRequested, LimitExceeded, PauseRequested, ResumeRequested, RetryRequested
 from events.types.vocabulary import Fact
 from producers.callbacks import Body, ReportCompletion, ReportStarted
-from producers.commands import CancelJob, JudgeGone, LaunchJob, PauseJob, RecordStopped, ResumeJob, RetryJob, StopJob
+from producers.commands import (
+    CancelJob,
+    JudgeGone,
+    LaunchJob,
+    PauseJob,
+    RecordStopped,
+    RecordStopSignal,
+    ResumeJob,
+    RetryJob,
+    StopJob,
+)
 from producers.decide import decide
 from producers.decision import Decision, Situation
 from producers.errors import Refused
@@ -68,6 +78,10 @@ def ask(command: Body, *given: Fact) -> Decision:
         (LaunchJob(attempt=2, launcher="l", reason="r"), (*FAILED, RETRY), ["JobLaunched"]),
         (JudgeGone(reason="silence"), (*RUNNING, LOST), ["ProcessExited"]),
         (JudgeGone(reason="silence"), FAILED, []),
+        (RecordStopSignal(signal="SIGTERM", reason="r"), (*RUNNING, STOP), ["StopSignalled"]),
+        # The cancel came while the stop was passed on: it is still to be passed on.
+        (RecordStopSignal(signal="SIGTERM", reason="r"), (*RUNNING, STOP, CANCEL), []),
+        (RecordStopSignal(kind=StopKind.CANCEL, signal="SIGTERM", reason="r"), (*RUNNING, CANCEL), ["StopSignalled"]),
         (ReportCompletion(status="stopped"), PAUSED, []),
         (ReportStarted(pid=2, hostname="pod"), (BY_HAND, job_started(), PAUSE, STOPPED, RESUME), ["JobStarted"]),
     ],

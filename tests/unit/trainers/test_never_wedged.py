@@ -102,7 +102,7 @@ class Machine:
                     self._start(action.attempt)
                 case Terminate():
                     self.told = True
-                    self.ask(RecordStopSignal(signal="SIGTERM", reason=action.reason))
+                    self.ask(RecordStopSignal(kind=action.kind, signal="SIGTERM", reason=action.reason))
                 case EndStopped():
                     self.ask(RecordStopped(reason=action.reason))
                 case Retry():

@@ -98,7 +98,7 @@ def test_a_pause_before_any_process_was_there_ends_the_attempt() -> None:
 def test_a_cancel_is_passed_on_in_a_hurry() -> None:
     cancel = Stop(kind=StopKind.CANCEL, requested_by="api", reason="wrong", requested_at=NOON)
     cancelled = job(1, JobState.STOPPING, stop=cancel)
-    assert plan([cancelled], {}, [run(1)], 1, ME, NOON) == [Terminate(1, 1, "cancel requested by api", hurry=True)]
+    assert plan([cancelled], {}, [run(1)], 1, ME, NOON) == [Terminate(1, 1, "cancel requested by api", StopKind.CANCEL)]
 
 
 def test_a_paused_run_holds_its_slot_only_while_its_process_is_there() -> None:
