@@ -62,11 +62,14 @@ async def load_series(tx: Connection, job_id: int, names: Sequence[str] | None, 
 def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, int], max_points: int | None) -> Series:
     columns: dict[str, list[numpy.typing.NDArray[Any]]] = {"steps": [], "epochs": [], "times": [], "points_values": []}
     offsets: list[numpy.typing.NDArray[Any]] = []
+    reported = _whole_epochs(chunks)
     for attempt, row in chunks:
         steps = array_elements(row["steps"])
-        # The latest attempt wins for steps from its resume step on.
+        # The latest attempt wins for steps from its resume step on, and for every epoch that it reported as a whole.
         cut = min((resume for newer, resume in resumes.items() if newer > attempt), default=math.inf)
         kept = ~(steps >= cut)
+        if repeated := [epoch for newer, epochs in reported.items() if newer > attempt for epoch in epochs]:
+            kept &= ~(numpy.isnan(steps) & numpy.isin(array_elements(row["epochs"]), repeated))
         for column, collected in columns.items():
             collected.append(array_elements(row[column])[kept])
         offsets.append(array_elements(row["log_offsets"], integers=True)[kept])
@@ -80,6 +83,16 @@ def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, int]
     if max_points is not None and total > max_points:
         order = order[downsample(values[order], max_points)]
     return Series(name, steps[order], epochs[order], times[order], values[order], total, len(order) < total)
+
+
+def _whole_epochs(chunks: list[tuple[int, Any]]) -> dict[int, set[float]]:
+    """Of every attempt but the first, the epochs that it made a report of without a step."""
+    found: dict[int, set[float]] = {}
+    for attempt, row in chunks:
+        if attempt != chunks[0][0]:
+            epochs = array_elements(row["epochs"])
+            found.setdefault(attempt, set()).update(epochs[numpy.isnan(array_elements(row["steps"]))].tolist())
+    return found
 
 
 def _known(epochs: Floats) -> Floats:

@@ -1,8 +1,8 @@
 """A trainer that can be interrupted: epochs of numbered steps, a checkpoint after each, and it goes on from one.
 
 In the job's config: ``steps`` an epoch, ``step_s`` seconds each; ``kills``: attempts up to this one end themselves by
-SIGKILL in the middle of epoch ``kill_epoch``; ``deaf``: never asks whether it should stop; ``memory_bytes`` and
-``storage_bytes``: what it takes at once.
+SIGKILL after epoch ``kill_epoch``, before its checkpoint; ``deaf``: never asks whether it should stop;
+``memory_bytes`` and ``storage_bytes``: what it takes at once.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ def main() -> int:
         (output / "large").write_bytes(os.urandom(config.get("storage_bytes", 0)))
         for epoch in range(done + 1, epochs + 1):
             sdk.report_progress(epoch, epochs)
-            for number in range(steps):
+            for _ in range(steps):
                 step += 1
                 sdk.report_metrics(epoch, "train", {"loss": 1 / step}, step=step)
-                if sdk.attempt <= config.get("kills", 0) and epoch == config["kill_epoch"] and number == steps // 2:
-                    os.kill(os.getpid(), signal.SIGKILL)
                 time.sleep(step_s)
             sdk.report_metrics(epoch, "val", {"mAP50": epoch / epochs})
+            if sdk.attempt <= config.get("kills", 0) and epoch == config["kill_epoch"]:
+                os.kill(os.getpid(), signal.SIGKILL)
             checkpoint.write_text(json.dumps({"epoch": epoch, "step": step}))
             sdk.upload_checkpoint(str(checkpoint), False, epoch=epoch, step=step, resumable=True)
             if sdk.should_stop() and not config.get("deaf"):

@@ -1,0 +1,51 @@
+"""Several attempts of one run make one series."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+from api.metrics.series import _series
+
+NONE = math.nan
+
+
+def array(values: Sequence[float], kind: str = "d") -> bytes:
+    """As Postgres' array_send writes it."""
+    oid = 701 if kind == "d" else 20
+    head = struct.pack(">iiiii", 1, 0, oid, len(values), 1)
+    return head + b"".join(struct.pack(f">i{kind}", 8, value) for value in values)
+
+
+def chunk(attempt: int, first_offset: int, *points: tuple[float, float, float]) -> tuple[int, Any]:
+    """Points of (step, epoch, value)."""
+    steps, epochs, values = ([point[column] for point in points] for column in range(3))
+    offsets = [first_offset + number for number in range(len(points))]
+    columns = {"steps": array(steps), "epochs": array(epochs), "times": array([0.0] * len(points))}
+    return attempt, {**columns, "points_values": array(values), "log_offsets": array(offsets, "q")}
+
+
+def read(chunks: list[tuple[int, Any]], resumes: dict[int, int]) -> list[float]:
+    values: list[float] = _series("train/loss", chunks, resumes, None).values.tolist()
+    return values
+
+
+def test_a_later_attempt_replaces_the_steps_that_it_writes_again() -> None:
+    first = chunk(1, 0, (1, 1, 0.1), (2, 1, 0.2), (3, 2, 0.3))
+    second = chunk(2, 9, (3, 2, 30), (4, 2, 40))
+    assert read([first, second], {1: 0, 2: 3}) == [0.1, 0.2, 30, 40]
+
+
+def test_a_later_attempt_replaces_the_epochs_that_it_reports_again() -> None:
+    first = chunk(1, 0, (NONE, 1, 0.1), (NONE, 2, 0.2), (NONE, 3, 0.3))
+    second = chunk(2, 9, (NONE, 3, 30))
+    third = chunk(3, 20, (NONE, 3, 300), (NONE, 4, 400))
+    assert read([first, second, third], {1: 0, 2: 21, 3: 21}) == [0.1, 0.2, 300, 400]
+
+
+def test_one_attempt_may_report_an_epoch_twice_and_an_attempt_without_reports_replaces_none() -> None:
+    first = [chunk(1, 0, (NONE, 1, 0.1), (NONE, 1, 0.2)), chunk(1, 5, (NONE, 1, 0.3))]
+    assert read(first, {1: 0}) == [0.1, 0.2, 0.3]
+    assert read(first, {1: 0, 2: 5}) == [0.1, 0.2, 0.3]
