@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+OOM_WORDS: Final = ("out of memory", "cannot allocate memory", "alloc_failed", "insufficient shared memory")
+"""Of CUDA, the C library, cuBLAS and the loaders of pictures."""
 # The first cause whose class name or words fit counts; names instead of classes, because no framework is imported here.
 CAUSES: Final[tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...]] = (
     # error code                 class names                                   words in the message
-    ("OOM", ("OutOfMemoryError", "MemoryError"), ("out of memory", "cannot allocate memory")),
+    ("OOM", ("OutOfMemoryError", "MemoryError"), OOM_WORDS),
     ("DATASET_NOT_FOUND", ("DatasetNotFound",), ("dataset not found",)),
     ("INVALID_CONFIG", ("InvalidConfig", "SettingsError", "ValidationError", "InvalidDataset"), ()),
     ("CHECKPOINT_NOT_USABLE", ("CheckpointNotUsable",), ()),
     ("CHECKPOINT_UPLOAD_FAILED", ("CheckpointUploadFailed",), ()),
-    ("TIMEOUT", ("TimeoutError",), ()),
+    ("TIMEOUT", ("TimeoutError",), ("timed out after", "wait timeout after", "collective operation timeout")),
     ("USER_STOPPED", ("KeyboardInterrupt",), ()),
 )
 UNKNOWN: Final = "UNKNOWN"

@@ -250,6 +250,7 @@ async def test_every_task_is_trained_and_measured_under_its_canonical_names(tiny
     assert asked == "", "not for a font either"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(2 * TRAINING_TIMEOUT_S)
 async def test_an_attempt_that_goes_on_trains_the_epochs_that_are_left_and_no_other(tiny: Tiny) -> None:
     epochs = 8

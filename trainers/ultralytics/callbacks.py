@@ -1,49 +1,55 @@
 """What is reported while Ultralytics trains. Functions of the module, because multi-GPU training pickles them.
 
 Order of an epoch: batches, on_train_epoch_end, validation, files written, on_model_save, on_fit_epoch_end. After the
-last epoch, also after a stop, one more on_fit_epoch_end brings the final validation of the best checkpoint, under the
-number of an epoch that was never trained.
+last epoch one more on_fit_epoch_end brings the final validation of the best checkpoint, under the number of an epoch
+that was never trained. An epoch that ran out of memory, or met NaN, begins again without on_fit_epoch_end.
 """
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
-from trainers.ultralytics.names import Best, Primary, best_of, canonical, number
-from trainers.ultralytics.resume import Earlier
+from trainers.ultralytics import ranks
+from trainers.ultralytics.config import UltralyticsConfig, read_config
+from trainers.ultralytics.names import canonical, number
+from trainers.ultralytics.offline import refuse_downloads
+from trainers.ultralytics.plots import upload_plots
+from trainers.ultralytics.progress import Progress
+from trainers.ultralytics.resume import Earlier, read_results
 from training_sdk import TrainerSDK
+from training_sdk.settings import PLATFORM_KEYS
 
-RANK: Final = int(os.environ.get("RANK", "-1"))
+CLOSE_TIMEOUT_S: Final = 60.0
+Callback = Callable[[Any], None]
+
+
+class StoppedBeforeTraining(Exception):
+    """A stop was asked for before the first epoch: training would only end after one cut short."""
 
 
 @dataclass(slots=True)
-class Progress:
+class Memory:
     """What the callbacks of this process remember between calls."""
 
     sdk: TrainerSDK | None = None
-    primary: Primary | None = None
-    step: int = 0
-    """Of the whole run, over all attempts."""
-    epoch_begun: int | None = None
-    step_before_epoch: int = 0
+    config: UltralyticsConfig | None = None
+    progress: Progress = field(default_factory=Progress)
     began: float = field(default_factory=time.monotonic)
-    epochs_before: int = 0
-    """Trained by earlier attempts."""
-    epochs_done: int = 0
-    epoch_losses: dict[str, float] = field(default_factory=dict)
-    last_metrics: dict[str, float] = field(default_factory=dict)
-    best: Best = field(default_factory=Best)
-    save_period: int = -1
-    stopped: bool = False
-    epoch_trained: bool = False
-    """An epoch was trained and not yet reported as a whole."""
+    running: int | None = None
+    """The epoch that goes on, counted from 0 as Ultralytics does."""
+    batch_size: int | None = None
+    epoch_losses: dict[str, float] | None = None
+    """Of an epoch that was trained and is not yet reported as a whole."""
 
 
-STATE: Final = Progress()
+STATE: Final = Memory()
 
 
 def sdk() -> TrainerSDK:
@@ -53,130 +59,222 @@ def sdk() -> TrainerSDK:
     return STATE.sdk
 
 
-def reporting() -> bool:
-    """Whether this process speaks for the run: rank 0, or the only one."""
-    return RANK in (-1, 0)
+def config() -> UltralyticsConfig:
+    """The job's configuration, from the environment. Raises InvalidConfig, SettingsError."""
+    if STATE.config is None:
+        mine = sdk()
+        everything = {**mine.settings.config_file().get("basic", {}), **mine.settings.config()}
+        platform = {name: value for name, value in everything.items() if name in PLATFORM_KEYS}
+        basic = {**platform, **mine.get_basic_config()}
+        STATE.config = read_config(mine.model_name, mine.task_type, basic, mine.get_advanced_config())
+    return STATE.config
 
 
-def primary() -> Primary:
-    if STATE.primary is None:
-        STATE.primary = Primary.of(sdk().task_type, sdk().settings.config())
-    return STATE.primary
+def output_folder() -> Path:
+    return Path(os.environ.get("OUTPUT_PATH") or "output").resolve()
 
 
-def go_on_from(earlier: Earlier) -> None:
-    """Remember what earlier attempts did: their epochs, their steps, and what a better epoch has to beat."""
-    STATE.epochs_before = STATE.epochs_done = earlier.epochs_done
-    STATE.step = max(0, sdk().resume_step - 1)
-    history = earlier.history()
-    STATE.best = best_of(history, primary())
-    STATE.last_metrics = history[-1][1] if history else {}
+def reports(callback: Callback) -> Callback:
+    """For rank 0, or the only one; what goes wrong in a report is a line in the log and never ends the training."""
+
+    @functools.wraps(callback)
+    def never_raises(trainer: Any) -> None:
+        if not ranks.speaks():
+            return
+        try:
+            callback(trainer)
+        except Exception as error:
+            sdk().log_error(f"{callback.__name__}: {type(error).__name__}: {error}")
+
+    return never_raises
+
+
+# Before the first epoch
+
+
+def on_pretrain_routine_start(trainer: Any) -> None:
+    """In this process, because multi-GPU training starts others."""
+    refuse_downloads()
+
+
+def on_pretrain_routine_end(trainer: Any) -> None:
+    """Every rank opens its SDK: those that do not report send samples of their machine.
+
+    Raises StoppedBeforeTraining. With several processes the first epoch is trained: one that left alone would keep the
+    others waiting.
+    """
+    if sdk().should_stop() and not ranks.of_several():
+        raise StoppedBeforeTraining
+
+
+@reports
+def on_train_start(trainer: Any) -> None:
+    """From here on epochs are counted: what came before, such as the data set's download, is no part of them."""
+    STATE.began = time.monotonic()
+    if trainer.start_epoch:
+        # Read here, because each process of multi-GPU training has to know it.
+        earlier = Earlier(Path(trainer.args.resume), trainer.start_epoch, read_results(trainer.csv))
+        # Where nobody wrote down how many steps there were, every epoch has as many.
+        first_step = sdk().resume_step or trainer.start_epoch * len(trainer.train_loader) + 1
+        STATE.progress.go_on_from(earlier, first_step, config().primary)
+        if not earlier.results:
+            sdk().log_warning("The checkpoint does not say what earlier epochs measured: the best is of this attempt")
+
+
+# An epoch
+
+
+@reports
+def on_train_epoch_start(trainer: Any) -> None:
+    epoch = trainer.epoch + 1
+    if STATE.running == trainer.epoch:
+        halved = STATE.batch_size != trainer.batch_size
+        cause = "no memory was left" if halved else "a loss or a metric was not finite; it goes on from the last epoch"
+        sdk().log_warning(f"Epoch {epoch} begins again with batch {trainer.batch_size}: {cause}", epoch=epoch)
+    STATE.running, STATE.batch_size, STATE.epoch_losses = trainer.epoch, trainer.batch_size, None
+    sdk().report_progress(epoch, trainer.epochs, "train", eta(trainer))
+
+
+@reports
+def on_train_batch_end(trainer: Any) -> None:
+    STATE.progress.step += 1
+    values = {**with_total(losses_of(trainer)), "lr": learning_rate(trainer)}
+    sdk().report_metrics(trainer.epoch + 1, "train", values, step=STATE.progress.step)
+
+
+@reports
+def on_train_epoch_end(trainer: Any) -> None:
+    """Kept until the epoch counts: one that is to be trained again is not reported."""
+    STATE.epoch_losses = {**with_total(losses_of(trainer)), "lr": learning_rate(trainer)}
+
+
+@reports
+def on_model_save(trainer: Any) -> None:
+    """Upload what was just written. The SDK copies the file: the next epoch overwrites it, and the end strips it of
+    what a resumed training needs."""
+    epoch, progress = trainer.epoch + 1, STATE.progress
+    metrics = measured(trainer)
+    known = {"epoch": epoch, "metrics": metrics, "step": progress.step, "resumable": True}
+    best = progress.best.or_better(epoch, metrics, config().primary) if metrics else progress.best
+    if best is not progress.best:
+        progress.best = best
+        # Not Ultralytics' own best.pt, which is the best by its own measure.
+        sdk().upload_checkpoint(str(trainer.last), True, **known)
+    period = config().basic.save_period
+    source = trainer.last
+    if period > 0 and epoch % period == 0:
+        # Its name says under which one it is kept.
+        source = trainer.wdir / f"epoch_{epoch}.pt"
+        source.unlink(missing_ok=True)
+        source.symlink_to(trainer.last)
+    progress.kept = sdk().upload_checkpoint(str(source), False, **known).startswith("s3://")
+
+
+@reports
+def on_fit_epoch_end(trainer: Any) -> None:
+    if STATE.epoch_losses is None:
+        sdk().log_info(f"Validation of the best checkpoint, by its own measure: {shown(canonical(trainer.metrics))}")
+        return
+    epoch, progress = trainer.epoch + 1, STATE.progress
+    trained, STATE.epoch_losses = STATE.epoch_losses, None
+    progress.epochs_done, progress.last_metrics = epoch, measured(trainer)
+    sdk().report_metrics(epoch, "train", trained)
+    if progress.last_metrics:
+        sdk().report_metrics(epoch, "val", {**numbers(trainer), **progress.last_metrics})
+    sdk().report_progress(epoch, trainer.epochs, "val", eta(trainer))
+    sdk().log_info(f"Epoch {epoch}/{trainer.epochs} completed: {shown(progress.last_metrics)}", epoch=epoch)
+
+
+@reports
+def stop_if_asked(trainer: Any) -> None:
+    """The only place where a stop may be set: with several GPUs, rank 0's flag is shared after this.
+
+    After the last epoch there is nothing to stop.
+    """
+    progress = STATE.progress
+    # Not on the final validation, which comes after the last epoch.
+    if trainer.epoch + 1 == progress.epochs_done < trainer.epochs and (sdk().should_stop() or ranks.stop_asked()):
+        progress.stopped = True
+        trainer.stop = True
+        if not ranks.of_several():
+            # Who stops or pauses does not want to wait for another validation, nor last.pt stripped.
+            trainer.final_eval = nothing
+    if ranks.of_several():
+        ranks.tell_parent(progress)
+
+
+def nothing() -> None:
+    pass
+
+
+# The end
+
+
+@reports
+def on_train_end(trainer: Any) -> None:
+    """Plots are drawn by now; what was drawn before a stop is kept as well."""
+    pictures = upload_plots(sdk(), trainer.save_dir, STATE.progress.epochs_done)
+    sdk().log_info(f"{pictures} plots and pictures are kept as artifacts")
+
+
+def teardown(trainer: Any) -> None:
+    """Called however training ends, also while an exception goes up. The parent of several processes speaks after
+    them: what they had to say must be in the log by then."""
+    if ranks.of_several():
+        ranks.note_failure(sys.exception())
+        sdk().close(CLOSE_TIMEOUT_S)
+
+
+# What is read off the trainer
 
 
 def losses_of(trainer: Any) -> dict[str, float]:
     """The running mean of the losses, by their own names: box_loss, cls_loss, dfl_loss."""
-    items = trainer.label_loss_items(trainer.tloss, prefix="train")
-    return {name.removeprefix("train/"): number(value) for name, value in items.items()}
-
-
-def learning_rate(trainer: Any) -> float:
-    return number(trainer.optimizer.param_groups[0]["lr"])
+    return {name: number(value) for name, value in trainer.tloss.items()}
 
 
 def with_total(losses: Mapping[str, float]) -> dict[str, float]:
     return {"loss": sum(losses.values()), **losses}
 
 
-def on_train_start(trainer: Any) -> None:
-    """From here on epochs are counted: what came before, such as the data set's download, is no part of them."""
-    STATE.began = time.monotonic()
-    if STATE.epochs_before and not STATE.step:
-        # The checkpoint's announcement did not say after which step it was written.
-        STATE.step = STATE.epochs_before * len(trainer.train_loader)
+def learning_rate(trainer: Any) -> float:
+    return number(trainer.optimizer.param_groups[0]["lr"])
 
 
-def on_train_epoch_start(trainer: Any) -> None:
-    if STATE.epoch_begun == trainer.epoch:
-        # Ultralytics trains an epoch again after running out of memory (with half the batch) or after NaN.
-        STATE.step = STATE.step_before_epoch
-        if reporting():
-            sdk().log_warning(f"Epoch {trainer.epoch + 1} is trained again, with batches of {trainer.args.batch}")
-    STATE.epoch_begun, STATE.step_before_epoch = trainer.epoch, STATE.step
-    if reporting():
-        sdk().report_progress(trainer.epoch + 1, trainer.epochs, "train", eta(trainer, STATE.epochs_done))
+def numbers(trainer: Any) -> dict[str, float]:
+    """The validation's metrics under Ultralytics' own names."""
+    return {name: number(value) for name, value in (trainer.metrics or {}).items()}
 
 
-def on_train_batch_end(trainer: Any) -> None:
-    if reporting():
-        STATE.step += 1
-        losses = losses_of(trainer)
-        values = {**with_total(losses), "lr": learning_rate(trainer)}
-        sdk().report_metrics(trainer.epoch + 1, "train", values, step=STATE.step)
+def measured(trainer: Any) -> dict[str, float]:
+    """The epoch's metrics under canonical names; {} when it was not validated (``val: false``): Ultralytics then shows
+    zeros, or those of an earlier epoch."""
+    validated = trainer.args.val or trainer.epoch + 1 >= trainer.epochs
+    return canonical(trainer.metrics) if validated else {}
 
 
-def on_train_epoch_end(trainer: Any) -> None:
-    STATE.epoch_trained = True
-    if reporting():
-        STATE.epoch_losses = losses_of(trainer)
-        sdk().report_metrics(
-            trainer.epoch + 1, "train", {**with_total(STATE.epoch_losses), "lr": learning_rate(trainer)}
-        )
+def shown(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items()) or "not validated"
 
 
-def on_model_save(trainer: Any) -> None:
-    """Upload what was just written; the SDK copies the files, the next epoch overwrites them.
-
-    Before the end: Ultralytics strips its files then, and nobody could go on from them.
-    """
-    if not reporting() or not trainer.last.exists():
-        return
-    epoch, metrics, last = trainer.epoch + 1, canonical(trainer.metrics), str(trainer.last)
-    best = STATE.best.or_better(epoch, metrics, primary())
-    if best is not STATE.best:
-        STATE.best = best
-        # Not its best.pt: that is the best by Ultralytics' own measure.
-        sdk().upload_checkpoint(last, True, epoch=epoch, metrics=metrics, step=STATE.step, resumable=True)
-    # Its epochN.pt counts from 0; what the platform keeps is called as people count.
-    if STATE.save_period > 0 and epoch % STATE.save_period == 0:
-        kept = trainer.last.with_name(f"epoch_{epoch}.pt")
-        kept.write_bytes(trainer.last.read_bytes())
-        sdk().upload_checkpoint(str(kept), False, epoch=epoch, metrics=metrics, step=STATE.step, resumable=True)
-        kept.unlink()
-    sdk().upload_checkpoint(last, False, epoch=epoch, metrics=metrics, step=STATE.step, resumable=True)
+def eta(trainer: Any) -> float | None:
+    """Seconds left, from the mean duration of this attempt's epochs; None before the first is done."""
+    done = STATE.progress.epochs_done - STATE.progress.epochs_before
+    if not done:
+        return None
+    left: float = trainer.epochs - STATE.progress.epochs_done
+    return (time.monotonic() - STATE.began) / done * left
 
 
-def on_fit_epoch_end(trainer: Any) -> None:
-    if not reporting():
-        return
-    named = canonical(trainer.metrics)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in named.items())
-    if not STATE.epoch_trained:
-        sdk().log_info(f"Validation of the best checkpoint: {shown}", epoch=STATE.best.epoch)
-        return
-    STATE.epoch_trained = False
-    epoch = STATE.epochs_done = trainer.epoch + 1
-    raw = {name: number(value) for name, value in (trainer.metrics or {}).items()}
-    STATE.last_metrics = named
-    sdk().report_metrics(epoch, "val", {**raw, **named})
-    sdk().report_progress(epoch, trainer.epochs, "val", eta(trainer, epoch))
-    sdk().log_info(f"Epoch {epoch}/{trainer.epochs} completed: {shown}", epoch=epoch)
-    if sdk().should_stop() and not STATE.stopped and epoch < trainer.epochs:
-        # Only here: with several GPUs the flag of rank 0 is shared between epochs.
-        STATE.stopped = True
-        trainer.stop = True
-
-
-def eta(trainer: Any, epochs_done: int) -> float | None:
-    """Seconds left, from the mean duration of this attempt's epochs so far."""
-    here = epochs_done - STATE.epochs_before
-    return (time.monotonic() - STATE.began) / here * (trainer.epochs - epochs_done) if here else None
-
-
-CALLBACKS: Final[Mapping[str, Callable[[Any], None]]] = {
-    "on_train_start": on_train_start,
-    "on_train_epoch_start": on_train_epoch_start,
-    "on_train_batch_end": on_train_batch_end,
-    "on_train_epoch_end": on_train_epoch_end,
-    "on_model_save": on_model_save,
-    "on_fit_epoch_end": on_fit_epoch_end,
+CALLBACKS: Final[Mapping[str, tuple[Callback, ...]]] = {
+    "on_pretrain_routine_start": (on_pretrain_routine_start,),
+    "on_pretrain_routine_end": (on_pretrain_routine_end,),
+    "on_train_start": (on_train_start,),
+    "on_train_epoch_start": (on_train_epoch_start,),
+    "on_train_batch_end": (on_train_batch_end,),
+    "on_train_epoch_end": (on_train_epoch_end,),
+    "on_model_save": (on_model_save,),
+    "on_fit_epoch_end": (on_fit_epoch_end, stop_if_asked),
+    "on_train_end": (on_train_end,),
+    "teardown": (teardown,),
 }

@@ -16,7 +16,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from events.config_check import did_you_mean
+from events.types.vocabulary import canonical_task_type
 from trainers.configuration import InvalidConfig, read_parts
+from trainers.ultralytics.names import DEFAULT_TASK, SUFFIXES, Primary, measured_of, with_suffix
 
 MODELS_FILE: Final = Path(__file__).with_name("models.json")
 IMGSZ_STEP: Final = 32
@@ -155,7 +157,7 @@ NO_AUGMENTATION: Final[Mapping[str, Any]] = {**dict.fromkeys(AUGMENTATIONS, 0.0)
 OURS: Final = frozenset(
     {
         *("data", "model", "project", "name", "exist_ok", "resume", "save", "save_dir", "mode", "task", "cfg"),
-        *("patience", "pretrained", "verbose", "augment", "cache", "workers", "device", "seed", "epochs"),
+        *("patience", "pretrained", "time", "verbose", "augment", "cache", "workers", "device", "seed", "epochs"),
         *("batch", "imgsz", "lr0", "optimizer", "save_period"),
         # Of prediction, export and tracking: training does not look at them.
         *("source", "vid_stride", "stream_buffer", "visualize", "retina_masks", "embed", "show", "save_frames"),
@@ -165,14 +167,26 @@ OURS: Final = frozenset(
 )
 OF_SEVERAL_KINDS: Final = frozenset({"amp", "compile", "fraction"})
 """A switch or text, a share, a count or a list: the default does not say what is allowed."""
-NOT_HANDED_ON: Final = frozenset({"project", "name", "pretrained", "augment"})
+NOT_HANDED_ON: Final = frozenset({"project", "name", "pretrained", "augment", "save_period"})
 """Basic parameters that do not go to Ultralytics under their own name."""
 
 
 class UltralyticsConfig(BaseModel):
+    model_name: str
+    """With the suffix of its task."""
+    task_type: str
     architecture: str
     basic: BasicConfig
     advanced: AdvancedConfig
+    primary: Primary
+
+    @property
+    def gpus(self) -> int | None:
+        """How many are asked for; None: whatever is there."""
+        device = self.basic.device
+        if device is None:
+            return None
+        return 0 if device in ("cpu", "mps") else device.count(",") + 1
 
     def train_arguments(self) -> dict[str, Any]:
         """Keyword arguments of ``YOLO.train`` that come from the job."""
@@ -199,16 +213,27 @@ def models() -> dict[str, dict[str, Any]]:
     return {model["name"]: model for model in json.loads(MODELS_FILE.read_text())["models"]}
 
 
-def model_problems(model_name: str | None, task_type: str | None) -> list[str]:
-    """What is wrong with the model that was asked for; ``task_type`` None: not looked at."""
+def model_problems(model_name: str | None, task_type: str) -> list[str]:
+    """What is wrong with the model that was asked for."""
     name = plain_name(model_name)
+    if task_type not in SUFFIXES:
+        return [f"task {task_type!r} is not one of {', '.join(SUFFIXES)}"]
     if name not in models():
         meant = did_you_mean(name, models())
         return [f"model {model_name!r} is not known; there are {', '.join(sorted(models()))}{meant}"]
     tasks = models()[name]["task_types"]
-    if task_type is not None and task_type not in tasks:
+    if task_type not in tasks:
         return [f"model {model_name} is for {' and '.join(tasks)}, not for {task_type}"]
     return []
+
+
+def primary_problems(primary: Primary, task_type: str) -> list[str]:
+    """A metric that is never measured would make the first epoch the best for ever."""
+    names = measured_of(task_type) if task_type in SUFFIXES else (primary.name,)
+    if primary.name in names:
+        return []
+    meant = did_you_mean(primary.name, names)
+    return [f"config.primary_metric: {primary.name!r:.60} is not one of {', '.join(names)}{meant}"]
 
 
 def plain_name(model_name: str | None) -> str:
@@ -234,8 +259,10 @@ def kind_of(default: Any) -> str | None:
 def read_config(
     model_name: str | None, task_type: str | None, basic: dict[str, Any], advanced: dict[str, Any]
 ) -> UltralyticsConfig:
-    """Raises InvalidConfig naming every problem."""
-    problems = model_problems(model_name, task_type)
+    """Raises InvalidConfig naming every problem. ``basic`` may hold the platform's keys as well."""
+    task = str(canonical_task_type(task_type or DEFAULT_TASK))
+    primary = Primary.of(task, basic)
+    problems = [*model_problems(model_name, task), *primary_problems(primary, task)]
     ours = sorted(OURS.intersection(advanced))
     if ours:
         problems.append(f"advanced_config: set by the platform and not by a job: {', '.join(ours)}")
@@ -244,5 +271,12 @@ def read_config(
     problems += found
     if problems or read_basic is None or read_advanced is None:
         raise InvalidConfig("; ".join(problems))
-    architecture = models()[plain_name(model_name)]["architecture"]
-    return UltralyticsConfig(architecture=architecture, basic=read_basic, advanced=read_advanced)
+    name = with_suffix(plain_name(model_name), task)
+    return UltralyticsConfig(
+        model_name=name,
+        task_type=task,
+        architecture=f"{name}.yaml",
+        basic=read_basic,
+        advanced=read_advanced,
+        primary=primary,
+    )

@@ -1,4 +1,4 @@
-"""Canonical names of what Ultralytics measures, beside its own keys. Pure."""
+"""How models are called, and canonical names of what Ultralytics measures, beside its own keys. Pure."""
 
 from __future__ import annotations
 
@@ -26,14 +26,37 @@ CANONICAL: Final[Mapping[str, str]] = {
     "metrics/accuracy_top1": "accuracy",
     "metrics/accuracy_top5": "accuracy_top5",
 }
+ACCURACIES: Final = ("metrics/accuracy_top1", "metrics/accuracy_top5")
 VAL_LOSS: Final = "val_loss"
 PRIMARY: Final[Mapping[str, str]] = {
     "detection": "mAP50-95",
-    "segmentation": "mask_mAP50-95",
-    "pose": "pose_mAP50-95",
+    "segmentation": "mAP50-95",
+    "pose": "mAP50-95",
     "classification": "accuracy",
 }
-"""What decides which epoch is the best one, where the job does not say."""
+"""What decides which epoch is the best one, where the job does not say; the service compares jobs by the same
+(events/primary_metric.py)."""
+SUFFIXES: Final[Mapping[str, str]] = {
+    "detection": "",
+    "segmentation": "-seg",
+    "pose": "-pose",
+    "classification": "-cls",
+}
+"""What the names of a task's models end with."""
+DEFAULT_TASK: Final = "detection"
+
+
+def with_suffix(model_name: str, task_type: str) -> str:
+    """``yolo11n`` for segmentation is ``yolo11n-seg``; a name that has a task's suffix stays what it is."""
+    known = tuple(suffix for suffix in SUFFIXES.values() if suffix)
+    return model_name if model_name.endswith(known) else model_name + SUFFIXES[task_type]
+
+
+def measured_of(task_type: str) -> tuple[str, ...]:
+    """Canonical names of what a task's validation measures."""
+    letters = {"detection": "B", "segmentation": "BM", "pose": "BP"}.get(task_type, "")
+    keys = [key for key in CANONICAL if key.removesuffix(")")[-1] in letters] if letters else ACCURACIES
+    return (*(CANONICAL[key] for key in keys), VAL_LOSS)
 
 
 def number(value: Any) -> float:

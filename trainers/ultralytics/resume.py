@@ -51,8 +51,11 @@ class Earlier:
             writer.writerows(zip(*self.results.values(), strict=False))
 
 
-def read_checkpoint(path: str, epochs: int) -> Earlier:
-    """Raises CheckpointNotUsable for a file that is no Ultralytics checkpoint, was stripped, or is of another run."""
+def read_checkpoint(path: str, epochs: int, classes: Sequence[str] | None = None) -> Earlier:
+    """Raises CheckpointNotUsable for a file that is no Ultralytics checkpoint, was stripped, or is of another run.
+
+    ``classes`` are the data set's, by the names that Ultralytics knows them by; None: not looked at.
+    """
     import torch
 
     try:
@@ -70,4 +73,18 @@ def read_checkpoint(path: str, epochs: int) -> Earlier:
     wanted = found["train_args"].get("epochs")
     if wanted != epochs:
         raise CheckpointNotUsable(f"checkpoint {path} is of a run of {wanted} epochs, this one has {epochs}")
+    names = getattr(found.get("ema"), "names", None)
+    if classes is not None and isinstance(names, dict) and list(names.values()) != list(classes):
+        raise CheckpointNotUsable(
+            f"checkpoint {path} knows the classes {list(names.values())}, the data set has {list(classes)}"
+        )
     return Earlier(Path(path), epoch + 1, found.get("train_results") or {})
+
+
+def read_results(path: Path) -> dict[str, list[float]]:
+    """The columns of a results.csv, {} when there is none."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}

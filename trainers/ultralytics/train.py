@@ -6,23 +6,31 @@ JOB_ID=25 MODEL_NAME=yolo11n TASK_TYPE=detection DATASET_ID=42 EPOCHS=5 IMGSZ=16
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from trainers.configuration import InvalidConfig
-from trainers.converters.dice_to_yolo import convert
+from trainers.converters.dice_to_yolo import Converted, convert
 from trainers.failures import error_code_of, message_of
 from trainers.ultralytics import callbacks
-from trainers.ultralytics.config import UltralyticsConfig, plain_name, read_config
-from trainers.ultralytics.plots import upload_plots
-from trainers.ultralytics.resume import read_checkpoint
+from trainers.ultralytics.config import UltralyticsConfig
+from trainers.ultralytics.offline import keep_to_itself, refuse_downloads, switch_off_reporters
+from trainers.ultralytics.progress import Progress
+from trainers.ultralytics.ranks import RankFailed, Ranks
+from trainers.ultralytics.resume import Earlier, read_checkpoint
 from trainers.weights import fetch_weights
 from training_sdk import TrainerSDK
 
-CLOSE_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S: Final = 60.0
+RUN_FOLDER: Final = "run"
+
+
+class CheckpointUploadFailed(RuntimeError):
+    """The last checkpoint is not even on its way to the store: nobody could use this run or go on from it."""
 
 
 def main() -> int:
@@ -30,8 +38,11 @@ def main() -> int:
     try:
         return train(sdk)
     except BaseException as error:
-        sdk.log_error("".join(traceback.format_exception(error))[-8_000:])
-        sdk.report_failed(error_code_of(error), message_of(error), callbacks.STATE.epochs_done or None)
+        trace = "".join(traceback.format_exception(error))
+        print(trace, file=sys.stderr)
+        sdk.log_error(trace[-8_000:])
+        code = error.code if isinstance(error, RankFailed) else error_code_of(error)
+        sdk.report_failed(code, message_of(error), callbacks.STATE.progress.epochs_done or None)
         if isinstance(error, Exception):
             return 1
         raise
@@ -41,113 +52,135 @@ def main() -> int:
 
 def train(sdk: TrainerSDK) -> int:
     # 1. What is asked for, checked before anything is fetched.
-    config = read_config(sdk.model_name, sdk.task_type, sdk.get_basic_config(), sdk.get_advanced_config())
-    output = Path(os.environ.get("OUTPUT_PATH") or "output").resolve()
+    config = callbacks.config()
+    output = callbacks.output_folder()
     keep_to_itself(output)
     check_values(config)
     sdk.report_started(gpu_info(), total_epochs=config.basic.epochs)
-    sdk.log_info("Training started", model=sdk.model_name, epochs=config.basic.epochs)
+    sdk.log_info("Training started", model=config.model_name, task=config.task_type, epochs=config.basic.epochs)
 
     # 2. The data set: fetched, checked, converted.
-    dice = sdk.download_dataset(sdk.dataset_id, sdk.task_type or "detection")
-    split_strategy = sdk.settings.config().get("split_strategy")
-    data = convert(Path(dice), sdk.task_type or "detection", output / "data", split_strategy)
-    for note in data.notes:
-        sdk.log_warning(note)
-    sdk.log_info(f"Data set {sdk.dataset_id}: {data.counts}, {len(data.classes)} classes")
+    data = fetch_data(sdk, config, output)
     if sdk.should_stop():
-        sdk.report_stopped(0)
+        sdk.report_stopped(sdk.resume_epoch)
         return 0
 
-    # 3. The model: of an earlier attempt, else from its architecture with the weights that our own store has.
-    checkpoint = sdk.resume_checkpoint()
-    earlier = read_checkpoint(checkpoint, config.basic.epochs) if checkpoint is not None else None
-    callbacks.STATE.save_period = config.basic.save_period
-    arguments = {**config.train_arguments(), "data": str(data.data_yaml), "verbose": False, "save_period": -1}
-    if earlier is not None:
-        callbacks.go_on_from(earlier)
-        if earlier.epochs_done >= config.basic.epochs:
-            sdk.log_info("Every epoch was trained by an earlier attempt; only its end was not reported")
-            sdk.report_completed(training_results(earlier.seconds))
-            return 0
-        sdk.log_info(
-            f"Going on after epoch {earlier.epochs_done} of {config.basic.epochs}, from {sdk.settings.resume_uri}"
-        )
-        model = build_model(str(earlier.path))
-        earlier.write_results(output / "run")
-        arguments |= {"resume": True, "save_dir": str(output / "run")}
-    else:
-        model = build_model(config.architecture)
+    # 3. The model: of an earlier attempt, else its architecture with the weights that our own store has.
+    earlier = read_earlier(sdk, config, data, output)
+    if earlier is not None and earlier.epochs_done >= config.basic.epochs:
+        return report_finished(sdk, config, earlier)
+    model = build_model(config.architecture)
+    if earlier is None:
         load_weights(sdk, model, config)
-        # The platform decides when to stop.
-        arguments |= {"project": str(output), "name": "run", "exist_ok": True, "patience": 0}
-    for event, callback in callbacks.CALLBACKS.items():
-        model.add_callback(event, callback)
+    for event, found in callbacks.CALLBACKS.items():
+        for callback in found:
+            model.add_callback(event, callback)
 
     # 4. Train. The callbacks report; checkpoints go up while training goes on.
     began = time.monotonic()
-    model.train(**arguments)
+    ranks = Ranks() if (config.gpus or 0) > 1 else None
+    try:
+        model.train(
+            data=str(data.data_yaml),
+            resume=str(earlier.path) if earlier is not None else False,
+            project=str(output),
+            name=RUN_FOLDER,
+            save_dir=str(output / RUN_FOLDER),
+            exist_ok=True,
+            verbose=False,
+            # The platform decides when to stop, and which checkpoints are kept.
+            patience=0,
+            save_period=-1,
+            **config.train_arguments(),
+        )
+    except callbacks.StoppedBeforeTraining:
+        sdk.report_stopped(sdk.resume_epoch)
+        return 0
+    except subprocess.CalledProcessError as error:
+        failure = ranks.failure() if ranks is not None else None
+        raise failure or error from error
+    finally:
+        if ranks is not None:
+            callbacks.STATE.progress = ranks.progress
 
     # 5. How it ended.
-    results = training_results(time.monotonic() - began + (earlier.seconds if earlier is not None else 0.0))
-    pictures = upload_plots(sdk, output / "run", callbacks.STATE.epochs_done)
-    sdk.log_info(f"{pictures} plots and pictures are kept as artifacts")
-    if callbacks.STATE.stopped:
-        sdk.log_info(f"Stopped after epoch {callbacks.STATE.epochs_done}: {sdk.stop_reason or 'asked to'}")
-        sdk.report_stopped(callbacks.STATE.epochs_done, training_results=results)
-    else:
-        sdk.log_info("Training completed successfully")
-        sdk.report_completed(results)
+    progress = callbacks.STATE.progress
+    seconds = time.monotonic() - began + (earlier.seconds if earlier is not None else 0.0)
+    results = training_results(progress, seconds, config)
+    if sdk.settings.s3_endpoint and not progress.kept:
+        raise CheckpointUploadFailed(f"the checkpoint of epoch {progress.epochs_done} could not be copied for upload")
+    report_end(sdk, progress, results)
     return 0
-
-
-def keep_to_itself(output: Path) -> None:
-    """Ultralytics may not write settings of the user's, install packages, or fetch the font that it draws with.
-
-    To be called before it is imported: it reads these variables then.
-    """
-    import matplotlib
-
-    folder = output / "settings"
-    os.environ |= {"YOLO_CONFIG_DIR": str(folder), "YOLO_OFFLINE": "true", "YOLO_AUTOINSTALL": "false"}
-    font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-    for name in ("Arial.ttf", "Arial.Unicode.ttf"):
-        wanted = folder / "Ultralytics" / name
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        wanted.unlink(missing_ok=True)
-        wanted.symlink_to(font)
 
 
 def check_values(config: UltralyticsConfig) -> None:
     """Ultralytics' own check of its parameters, before anything is fetched. Raises InvalidConfig."""
+    import torch
     from ultralytics.cfg import get_cfg
 
     try:
         get_cfg(overrides=config.train_arguments())
     except (SyntaxError, TypeError, ValueError) as error:
         raise InvalidConfig(str(error)) from error
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    wanted = (config.basic.device or "").removeprefix("cuda:")
+    missing = [index for index in wanted.split(",") if index.isdigit() and int(index) >= there]
+    if missing:
+        raise InvalidConfig(
+            f"config.device: there is no GPU {', '.join(missing)} here, {there} in all; cpu trains without"
+        )
+
+
+def fetch_data(sdk: TrainerSDK, config: UltralyticsConfig, output: Path) -> Converted:
+    dice = sdk.download_dataset(sdk.dataset_id, config.task_type)
+    data = convert(Path(dice), config.task_type, output / "data", sdk.settings.config().get("split_strategy"))
+    for note in data.notes:
+        sdk.log_warning(note)
+    sdk.log_info(f"Data set {sdk.dataset_id}: {data.counts}, {len(data.classes)} classes")
+    return data
+
+
+def read_earlier(sdk: TrainerSDK, config: UltralyticsConfig, data: Converted, output: Path) -> Earlier | None:
+    """What this attempt goes on from, None to begin anew. Raises CheckpointNotUsable rather than to begin anew."""
+    path = sdk.resume_checkpoint()
+    if path is None:
+        return None
+    # Classification's classes are called as their folders are.
+    folders = sorted(folder.name for folder in (data.folder / "train").glob("*") if folder.is_dir())
+    earlier = read_checkpoint(path, config.basic.epochs, folders or data.classes)
+    earlier.write_results(output / RUN_FOLDER)
+    sdk.log_info(f"Going on after epoch {earlier.epochs_done} of {config.basic.epochs}, from {sdk.settings.resume_uri}")
+    return earlier
+
+
+def report_finished(sdk: TrainerSDK, config: UltralyticsConfig, earlier: Earlier) -> int:
+    """An earlier attempt trained all epochs and was lost before it could say so."""
+    progress = callbacks.STATE.progress
+    progress.go_on_from(earlier, sdk.resume_step, config.primary)
+    sdk.log_info("Every epoch was trained by an earlier attempt; only its end was not reported")
+    report_end(sdk, progress, training_results(progress, earlier.seconds, config))
+    return 0
+
+
+def build_model(architecture: str) -> Any:
+    # Imported here: a wrong configuration is told within a second or two, without loading all of it.
+    import torch
+    from ultralytics import YOLO  # type: ignore[attr-defined]  # exported lazily
+
+    switch_off_reporters()
+    refuse_downloads()
+    if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(len(os.sched_getaffinity(0)))
+    return YOLO(architecture)
 
 
 def load_weights(sdk: TrainerSDK, model: Any, config: UltralyticsConfig) -> None:
     """Pretrained ones where the job wants them and our own store has some. Raises WeightsNotUsable."""
-    weights = fetch_weights(sdk, "ultralytics", plain_name(sdk.model_name)) if config.basic.pretrained else None
+    weights = fetch_weights(sdk, "ultralytics", config.model_name) if config.basic.pretrained else None
     if weights is not None:
         model.load(weights)
     else:
         sdk.log_info(f"{config.architecture}: built from its architecture file, with random weights")
-
-
-def build_model(source: str) -> Any:
-    """``source`` is an architecture file's name, or a checkpoint."""
-    # Imported here: a wrong configuration is told within a second, without loading torch.
-    import torch
-    from ultralytics import YOLO, settings  # type: ignore[attr-defined]  # exported lazily
-
-    # Its own reporting off: the mirror writes the run to MLflow, and nothing is told to other hosts.
-    settings.update({"mlflow": False, "sync": False})  # type: ignore[no-untyped-call]
-    if not torch.cuda.is_available() and "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(len(os.sched_getaffinity(0)))
-    return YOLO(source)
 
 
 def gpu_info() -> list[dict[str, Any]] | None:
@@ -160,18 +193,37 @@ def gpu_info() -> list[dict[str, Any]] | None:
     return [{"name": gpu.name, "memory_total_gb": round(gpu.total_memory / 1024**3, 1)} for gpu in found]
 
 
-def training_results(seconds: float) -> dict[str, Any]:
-    """The design's training_results object (section 7.2)."""
-    state = callbacks.STATE
-    gpus = len(gpu_info() or [])
+def training_results(progress: Progress, seconds: float, config: UltralyticsConfig) -> dict[str, Any]:
+    """The design's training_results object (section 7.2). Of the whole run, over all attempts."""
+    # Ultralytics takes one GPU where none is named.
+    gpus = min(1, len(gpu_info() or [])) if config.gpus is None else config.gpus
     return {
-        "total_epochs": state.epochs_done,
-        "best_epoch": state.best.epoch,
-        "best_metrics": dict(state.best.metrics or {}),
-        "final_metrics": state.last_metrics,
+        "total_epochs": progress.epochs_done,
+        "best_epoch": progress.best.epoch,
+        "best_metrics": dict(progress.best.metrics or {}),
+        "final_metrics": progress.last_metrics,
         "training_time_seconds": round(seconds, 3),
         "gpu_hours": round(seconds / 3600 * gpus, 6),
     }
+
+
+def report_end(sdk: TrainerSDK, progress: Progress, results: dict[str, Any]) -> None:
+    """With the checkpoints' places, also when another attempt or another process uploaded them."""
+    best = place_of(sdk, "best.pt") if progress.best.epoch is not None else None
+    last = place_of(sdk, "last.pt") if progress.epochs_done else None
+    if progress.stopped:
+        sdk.log_info(f"Stopped after epoch {progress.epochs_done}: {sdk.stop_reason or 'asked to'}")
+        sdk.report_stopped(progress.epochs_done, best, last, training_results=results)
+    else:
+        sdk.log_info("Training completed successfully")
+        sdk.report_completed(results, best, last)
+
+
+def place_of(sdk: TrainerSDK, name: str) -> str | None:
+    settings = sdk.settings
+    if not settings.s3_endpoint or settings.job_id is None:
+        return None
+    return f"s3://{settings.checkpoints_bucket}/checkpoints/{settings.job_id}/{name}"
 
 
 if __name__ == "__main__":

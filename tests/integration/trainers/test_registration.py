@@ -19,7 +19,8 @@ from tests.running import Running, running_for_module
 from tests.services import Services, World
 from trainers.catalogue import FRAMEWORKS, offered_models
 from trainers.ultralytics.config import read_config
-from trainers.ultralytics.train import build_model, keep_to_itself, load_weights
+from trainers.ultralytics.offline import keep_to_itself
+from trainers.ultralytics.train import build_model, load_weights
 from trainers.weights import WeightsNotUsable, fetch_weights
 from training_sdk import RunSettings, TrainerSDK, wire
 from training_sdk.testing import RecordingTransport

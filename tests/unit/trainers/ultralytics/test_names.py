@@ -4,7 +4,10 @@ import math
 
 import pytest
 
-from trainers.ultralytics.names import Best, Primary, best_of, canonical
+from events.job import Job
+from events.primary_metric import primary_metric
+from tests.builders import NOON
+from trainers.ultralytics.names import SUFFIXES, Best, Primary, best_of, canonical
 
 
 def test_every_task_has_canonical_names_and_one_loss() -> None:
@@ -22,8 +25,8 @@ def test_every_task_has_canonical_names_and_one_loss() -> None:
     ("task", "config", "name", "more_is_better"),
     [
         ("detection", {}, "mAP50-95", True),
-        ("segmentation", {"primary_metric": None, "primary_metric_mode": "max"}, "mask_mAP50-95", True),
-        ("pose", {}, "pose_mAP50-95", True),
+        ("segmentation", {"primary_metric": None, "primary_metric_mode": "max"}, "mAP50-95", True),
+        ("pose", {}, "mAP50-95", True),
         ("classification", {}, "accuracy", True),
         ("detection", {"primary_metric": "mAP50"}, "mAP50", True),
         ("detection", {"primary_metric": "metrics/mAP50(B)"}, "mAP50", True),
@@ -36,6 +39,15 @@ def test_the_job_or_its_task_says_what_is_best(
     task: str, config: dict[str, str], name: str, more_is_better: bool
 ) -> None:
     assert Primary.of(task, config) == Primary(name, more_is_better)
+
+
+@pytest.mark.parametrize("task", tuple(SUFFIXES))
+@pytest.mark.parametrize("named", [None, "val_loss"])
+def test_the_service_compares_jobs_by_what_their_epochs_were_compared_by(task: str, named: str | None) -> None:
+    job = Job.model_validate({"id": 25, "created_at": NOON, "task_type": task, "primary_metric": named})
+    found = primary_metric(job)
+    ours = Primary.of(task, {"primary_metric": named, "primary_metric_mode": "max"})
+    assert (found.series[0], found.mode) == (f"val/{ours.name}", "max" if ours.more_is_better else "min")
 
 
 def test_the_first_of_equals_is_the_best_and_nan_never_is() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from trainers.ultralytics.resume import Earlier, read_checkpoint
+from trainers.ultralytics.resume import Earlier, read_checkpoint, read_results
 from training_sdk import CheckpointNotUsable
 
 RESULTS: dict[str, list[Any]] = {
@@ -39,6 +40,19 @@ def test_without_a_history_nothing_is_written(tmp_path: Path) -> None:
     earlier = Earlier(tmp_path, 1, {})
     earlier.write_results(tmp_path / "run")
     assert (earlier.seconds, earlier.history(), (tmp_path / "run").exists()) == (0.0, [], False)
+
+
+def test_a_results_file_is_read_back(tmp_path: Path) -> None:
+    Earlier(tmp_path, 4, RESULTS).write_results(tmp_path)
+    assert read_results(tmp_path / "results.csv") == RESULTS
+    assert read_results(tmp_path / "missing.csv") == {}
+
+
+def test_one_that_learnt_other_classes_is_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, ema=SimpleNamespace(names={0: "seven", 1: "three"}))
+    assert read_checkpoint(path, 8, ["seven", "three"]).epochs_done == 4
+    with pytest.raises(CheckpointNotUsable, match=r"knows the classes \['seven', 'three'\], the data set"):
+        read_checkpoint(path, 8, ["three", "seven"])
 
 
 @pytest.mark.parametrize(
