@@ -302,6 +302,27 @@ def test_weights_are_taken_over_but_for_the_head_of_other_classes(whole: Run, tm
     assert all(torch.equal(found[name], trained[name]) for name in found if not name.startswith("classifier"))
 
 
+def test_the_platforms_weights_are_asked_for_by_the_models_name(
+    whole: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+    kept: list[str | None] = [str(whole.sdk.checkpoints[EACH][0] / "model.safetensors"), None]
+
+    def fetch(sdk: Any, *wanted: str) -> str | None:
+        asked.append(wanted)
+        return kept.pop(0)
+
+    monkeypatch.setattr(script, "fetch_weights", fetch)
+    sdk: Any = Recorder(tmp_path)
+    config = read_config("vit-micro-patch8", "classification", {"imgsz": 32}, {})
+    model = models.build_model(config.model, "classification", 32, ["a", "b", "c"])
+    script.begin_with_weights(sdk, model, config)
+    of = len(model.state_dict())
+    assert sdk.lines == [f"vit-micro-patch8: {of} of {of} tensors taken over from the platform's weights"]
+    script.begin_with_weights(sdk, model, config)  # the store has none: said by fetch_weights, and no failure
+    assert asked == [("transformers", "vit-micro-patch8", ".safetensors")] * 2 and len(sdk.lines) == 1
+
+
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:
     model = models.build_model(catalogue()["vit-micro-patch8"], "classification", 32, ["a", "b"])
     safetensors.torch.save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
