@@ -14,6 +14,8 @@ class Progress:
     epochs_done: int = 0
     step: int = 0
     updates: int = 0
+    seconds: float = 0.0
+    """Of training and validation, over all attempts."""
     best_epoch: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
     last_metrics: dict[str, float] = field(default_factory=dict)

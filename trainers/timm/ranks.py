@@ -1,14 +1,14 @@
-"""Training by several processes: torchrun starts them, each is a *rank*; rank 0 speaks for all.
+"""Training by several processes, started here or by torchrun; each is a *rank*, and rank 0 speaks for all.
 
 What rank 0 decides (the data set's folder, a stop) it shares with the others, so that none waits for one that left.
 """
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from trainers.configuration import InvalidConfig
 from trainers.failures import error_code_of, message_of
@@ -33,8 +33,15 @@ COLLECTIVE_TIMEOUT: Final = timedelta(hours=3)
 """How long a rank waits for the others; they wait for rank 0 while it fetches the data set."""
 OTHERS_WORD_S: Final = 3.0
 """How long rank 0, cut off from another one, waits for that one's own word."""
+OTHERS_END_S: Final = 90.0
+"""How long the others may take to end when one has failed: rank 0 ships its reports. On GPUs they may hang instead."""
 RANK_0_PID: Final = "rank-0.pid"
+FAILED: Final = "rank-{}-failed.json"
 PR_SET_PDEATHSIG: Final = 1
+
+
+class RanksHung(RuntimeError):
+    """Rank 0 said nothing and did not end, though another rank had failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,41 +100,62 @@ def choose_devices(asked: Devices | None) -> Devices:
 
 
 def start_ranks(count: int, output: Path) -> int:
-    """Run this trainer ``count`` times under torchrun, and return torchrun's exit code.
+    """Run this trainer ``count`` times, with torchrun's variables, and return rank 0's exit code.
 
-    SIGTERM is passed on to rank 0 alone, which lets all end together: torchrun would kill them in mid-epoch.
+    In this process's group, unlike torchrun's: limits count them and a kill of the group reaches them. SIGTERM is
+    passed on to rank 0 alone, which lets all end together. Where rank 0 was killed, the code is what a shell makes of
+    it, and nothing is reported: that is judged from the exit, as of any process. Raises RanksHung.
     """
     asked: list[float] = []
     previous = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(time.monotonic()))
-    (output / RANK_0_PID).unlink(missing_ok=True)
-    torchrun = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"),
-            *("-m", "trainers.timm.train"),
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")},
-        preexec_fn=die_with_parent,
-    )
+    for left in (output / RANK_0_PID, *output.glob(FAILED.format("*"))):
+        left.unlink(missing_ok=True)
+    ranks = [
+        subprocess.Popen([sys.executable, "-m", "trainers.timm.train"], env={**os.environ, **variables})
+        for variables in rank_variables(count)
+    ]
     try:
-        passed_on = False
-        while True:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return torchrun.wait(POLL_INTERVAL_S)
+        failed_at, passed_on = None, False
+        while any(rank.poll() is None for rank in ranks):
             mark = read_mark(output / RANK_0_PID) if asked and not passed_on else None
             passed_on = passed_on or (mark is not None and mark.send(signal.SIGTERM))
+            if failed_at is None and any(rank.returncode for rank in ranks):
+                failed_at = time.monotonic()
+            if failed_at is not None and time.monotonic() - failed_at > OTHERS_END_S:
+                break
+            time.sleep(POLL_INTERVAL_S)
     finally:
+        hung = ranks[0].poll() is None
+        for rank in ranks:
+            rank.kill()
+            rank.wait()
         signal.signal(signal.SIGTERM, previous)
-        if torchrun.poll() is None:
-            torchrun.kill()
+    if hung:
+        raise RanksHung(f"rank 0 did not end within {OTHERS_END_S:.0f} s of the failure of another one")
+    code = ranks[0].returncode
+    if code < 0:
+        print(f"rank 0 was ended by {signal.Signals(-code).name}", file=sys.stderr)
+    return code if code >= 0 else 128 - code
+
+
+def rank_variables(count: int) -> list[dict[str, str]]:
+    """What torchrun would set for each rank."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    threads = max(1, len(os.sched_getaffinity(0)) // count)
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
 def die_with_parent() -> None:
-    """torchrun's ranks lead sessions of their own: whoever kills this run's process group does not reach them."""
+    """Nobody would pass on a stop to ranks whose parent is gone; torchrun's ranks even lead sessions of their own."""
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def join(devices: Devices, output: Path) -> Ranks:
-    """Become one of the ranks that torchrun started, or the only one. Raises InvalidConfig."""
+    """Become one of the ranks that were started, or the only one. Raises InvalidConfig."""
     import torch
 
     if not under_torchrun():
@@ -135,7 +163,7 @@ def join(devices: Devices, output: Path) -> Ranks:
     rank, count, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     die_with_parent()
     if count > 1 and len(devices.indices) not in (1, count):
-        raise InvalidConfig(f"config.device names {len(devices.indices)} devices, torchrun started {count} processes")
+        raise InvalidConfig(f"config.device names {len(devices.indices)} devices for {count} processes")
     if rank == 0:
         own = mark_of(os.getpid())
         assert own is not None
@@ -164,21 +192,22 @@ def leave() -> None:
 
 
 def note_failure(output: Path, error: BaseException) -> None:
-    """A rank that may not report leaves word for rank 0."""
-    rank = os.environ["RANK"]
-    write_json(output / f"rank-{rank}-failed.json", {"code": error_code_of(error), "message": message_of(error)})
+    """A rank that may not report leaves word for the one that does."""
+    path = output / FAILED.format(os.environ["RANK"])
+    write_json(path, {"code": error_code_of(error), "message": message_of(error)})
 
 
-def failure_of_another(output: Path) -> tuple[str, str] | None:
-    """Error code and message of the rank that failed first. Rank 0 itself only sees that a connection broke."""
-    if not under_torchrun() or int(os.environ["WORLD_SIZE"]) == 1:
+def failure_of_another(output: Path, error: BaseException) -> tuple[str, str] | None:
+    """Error code and message of a rank that failed first. Rank 0 only sees that a connection broke, if anything."""
+    several = under_torchrun() and int(os.environ["WORLD_SIZE"]) > 1
+    if not several and not isinstance(error, RanksHung):
         return None
     deadline = time.monotonic() + OTHERS_WORD_S
-    while time.monotonic() < deadline:
-        for path in sorted(output.glob("rank-*-failed.json")):
-            found: dict[str, Any] = read_json(path) or {}
-            if found:
+    while True:
+        for path in sorted(output.glob(FAILED.format("*"))):
+            if found := read_json(path):
                 rank = path.name.split("-")[1]
                 return str(found["code"]), f"rank {rank}: {found['message']}"
+        if time.monotonic() > deadline:
+            return None
         time.sleep(POLL_INTERVAL_S)
-    return None

@@ -2,7 +2,7 @@
 
 JOB_ID=25 MODEL_NAME=resnet10t TASK_TYPE=classification DATASET_ID=42 EPOCHS=5 IMGSZ=64 python -m trainers.timm.train
 
-With ``device`` 0,1 or cpu:2 it starts itself again, once a device, under torchrun; torchrun may as well start it.
+With ``device`` 0,1 or cpu:2 it starts itself again, once a device; torchrun may as well start it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
             places.note_failure(output, error)
         else:
             sdk.log_error(trace[-8_000:])
-            code, message = places.failure_of_another(output) or (error_code_of(error), message_of(error))
+            code, message = places.failure_of_another(output, error) or (error_code_of(error), message_of(error))
             sdk.report_failed(code, message, progress.epochs_done or None)
         if isinstance(error, Exception):
             return 1
@@ -105,6 +105,7 @@ def train(sdk: TrainerSDK, output: Path, progress: Progress) -> int:
 
     # 6. Epochs.
     began, done_before, total, stopped = time.monotonic(), progress.epochs_done, config.basic.epochs, False
+    seconds_before = progress.seconds
     shown: tuple[int, Validation] | None = None
     for epoch in range(progress.epochs_done + 1, total + 1):
         # The same draws in this epoch whether or not an attempt ended before it.
@@ -119,6 +120,7 @@ def train(sdk: TrainerSDK, output: Path, progress: Progress) -> int:
         if warning := check_finite(parts, epoch, trained["loss"]):
             sdk.log_warning(warning, epoch=epoch)
         is_best = progress.note_epoch(epoch, metrics, config)
+        progress.seconds = seconds_before + time.monotonic() - began
         sdk.log_info(
             f"Epoch {epoch}/{total}: loss {trained['loss']:.4f}, accuracy {validation.top1:.4f}, "
             f"val_loss {validation.loss:.4f}{', the best so far' if is_best else ''}",
@@ -139,7 +141,7 @@ def train(sdk: TrainerSDK, output: Path, progress: Progress) -> int:
     if ranks.speaks:
         if shown is not None:
             upload_pictures(sdk, output, data, loaders, shown)
-        results = training_results(progress, time.monotonic() - began, ranks)
+        results = training_results(progress, ranks)
         if stopped:
             sdk.log_info(f"Stopped after epoch {progress.epochs_done}: {sdk.stop_reason or 'asked to'}")
             sdk.report_stopped(progress.epochs_done, training_results=results)
@@ -201,7 +203,7 @@ def gpu_info() -> list[dict[str, Any]] | None:
     return [{"name": gpu.name, "memory_total_gb": round(gpu.total_memory / 1024**3, 1)} for gpu in found]
 
 
-def training_results(progress: Progress, seconds: float, ranks: places.Ranks) -> dict[str, Any]:
+def training_results(progress: Progress, ranks: places.Ranks) -> dict[str, Any]:
     """The design's training_results object (section 7.2)."""
     gpus = ranks.count if ranks.device.type == "cuda" else 0
     return {
@@ -209,8 +211,8 @@ def training_results(progress: Progress, seconds: float, ranks: places.Ranks) ->
         "best_epoch": progress.best_epoch,
         "best_metrics": progress.best_metrics,
         "final_metrics": progress.last_metrics,
-        "training_time_seconds": round(seconds, 3),
-        "gpu_hours": round(seconds / 3600 * gpus, 6),
+        "training_time_seconds": round(progress.seconds, 3),
+        "gpu_hours": round(progress.seconds / 3600 * gpus, 6),
     }
 
 

@@ -17,7 +17,8 @@ from tests.digit_pictures import write_digit_pictures
 from tests.integration.trainers.timm_runs import environment
 from tests.services import ADDRESSES, ROOT
 from tests.waiting import eventually
-from trainers.processes import read_mark, start_time_of
+from trainers.processes import read_mark
+from trainers.timm.ranks import RANK_0_PID
 from trainers.timm.train import CHECKPOINT
 from training_sdk import RunSettings, wire
 from training_sdk.sync import sync
@@ -89,12 +90,25 @@ async def test_what_another_rank_died_of_is_what_is_reported(tmp_path: Path) -> 
 
 @pytest.mark.full
 @pytest.mark.timeout(START_TIMEOUT_S * 2)
+async def test_ranks_are_in_the_runs_group_and_a_kill_9_of_rank_0_looks_like_one_of_the_trainer(tmp_path: Path) -> None:
+    process = start(TRAINER, tmp_path, device="cpu:2", epochs=500)
+    await trains(tmp_path)
+    rank_0 = read_mark(tmp_path / "output" / RANK_0_PID)
+    assert rank_0 is not None and os.getpgid(rank_0.pid) == os.getpgid(process.pid)
+    rank_0.send(signal.SIGKILL)
+    code, log = await ended(process, tmp_path)
+    assert code == 128 + signal.SIGKILL
+    assert log.data(wire.JOB_FAILED) == [], "it is judged from the exit"
+    assert (tmp_path / "trainer.log").read_text().splitlines()[-1] == "rank 0 was ended by SIGKILL"
+
+
+@pytest.mark.full
+@pytest.mark.timeout(START_TIMEOUT_S * 2)
 async def test_kill_9_of_the_one_process_that_is_known_leaves_none_of_the_others(tmp_path: Path) -> None:
     process = start(TRAINER, tmp_path, device="cpu:2", epochs=500)
     await trains(tmp_path)
-    rank_0 = read_mark(tmp_path / "output" / "rank-0.pid")
+    rank_0 = read_mark(tmp_path / "output" / RANK_0_PID)
     assert rank_0 is not None and rank_0.alive()
     process.kill()
     process.wait()
     await eventually(lambda: not rank_0.alive(), what="rank 0 is gone")
-    assert start_time_of(process.pid) is None
