@@ -76,7 +76,7 @@ PROJECTIONS: Final = (
         early_stop.TABLES,
         {SessionOpened: early_stop.open_attempt, MetricsReported: early_stop.observe},
     ),
-    Projection("mlflow-runs", MLFLOW, JOBS, 1, mirror.RUN_TABLES, dict.fromkeys(mirror.RUN_EVENTS, mirror.follow_runs)),
+    Projection("mlflow-runs", MLFLOW, JOBS, 2, mirror.RUN_TABLES, dict.fromkeys(JOB_EVENTS, mirror.follow_runs)),
     Projection("mlflow-metrics", MLFLOW, METRICS, 1, mirror.METRIC_TABLES, {MetricsReported: mirror.log_metrics}),
 )
 

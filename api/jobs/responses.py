@@ -94,6 +94,7 @@ class JobAnswer(BaseModel):
     state: str = Field(description="the exact state; `finishing` until all of an ended run can be read")
     integrity: str | None = Field(description="`complete`, or `pending` when something was not read 10 s after the end")
     attempt: int
+    retries: int = Field(description="attempts that the launcher made by itself, since somebody last asked for one")
     model_name: str | None
     framework: str | None
     task_type: str | None
@@ -151,6 +152,7 @@ def job_answer(
         state=visible.state,
         integrity=visible.integrity,
         attempt=job.attempt,
+        retries=job.retries,
         model_name=job.model_name,
         framework=job.framework,
         task_type=job.task_type,

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from events.envelope import Event
+from events.evolution import evolve
+from events.job import Job
+from events.lifecycle import JobState
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
-from events.types.jobs import (
-    JobCompleted,
-    JobCreated,
-    JobDescribed,
-    JobFailed,
-    JobStarted,
-    JobStopped,
-    ProcessExited,
-)
+from events.types.jobs import JobCreated, JobDescribed, JobFailed
 from events.types.metrics import MetricsReported
 from events.types.vocabulary import Fact
 from producers.database import Connection
@@ -39,10 +34,11 @@ if TYPE_CHECKING:
 
 RUN_TABLES: Final = Path(__file__).parent / "runs.sql"
 METRIC_TABLES: Final = Path(__file__).parent / "metrics.sql"
-RUN_EVENTS: Final = (
-    *(JobCreated, JobDescribed, JobStarted, CheckpointSaved, ArtifactSaved),
-    *(JobCompleted, JobFailed, JobStopped, ProcessExited),
-)
+TOLD: Final = (JobCreated, JobDescribed, CheckpointSaved, ArtifactSaved, JobFailed)
+"""Events of which MLflow is told something, apart from the run's status, which is that of the folded job."""
+S: Final = JobState
+ENDED: Final[Mapping[JobState, str]] = {S.COMPLETED: "FINISHED", S.STOPPED: "KILLED", S.FAILED: "FAILED"}
+WAITS: Final = frozenset({S.PENDING, S.QUEUED, S.STARTING, S.RETRYING, S.PAUSED})
 EXPERIMENT: Final = "epochlog"
 BATCH_METRICS_MAX: Final = 1_000
 BATCH_PARAMETERS_MAX: Final = 100
@@ -116,17 +112,37 @@ def _find_or_make(client: MlflowClient, job_id: int, created: Event[Fact] | None
 async def follow_runs(tx: Connection, events: Sequence[Event[Fact]], mlflow: Mlflow) -> None:
     for event in events:
         run_id, experiment_id = await mlflow.run_of(event.job_id, event)
-        await run_queries.save(tx, job_id=event.job_id, run_id=run_id, experiment_id=experiment_id)
-        await mlflow.ask(_change(run_id, event))
+        row = await run_queries.job_of(tx, job_id=event.job_id)
+        before = None if row is None else Job.model_validate(row["job"])
+        job = evolve(before, event)
+        document = job.model_dump(mode="json")
+        await run_queries.save(tx, job_id=event.job_id, run_id=run_id, experiment_id=experiment_id, job=document)
+        if isinstance(event.data, TOLD):
+            await mlflow.ask(_change(run_id, event))
+        if before is None or status_of_run(job.state) != status_of_run(before.state):
+            await mlflow.ask(_status_change(run_id, job))
         if (reference := reference_of(event.data)) is not None:
             await mlflow.keep(run_id, *reference)
+
+
+def status_of_run(state: JobState) -> str:
+    """One of MLflow's own: what waits, also for its next attempt, is scheduled."""
+    return ENDED.get(state) or ("SCHEDULED" if state in WAITS else "RUNNING")
+
+
+def _status_change(run_id: str, job: Job) -> Callable[[MlflowClient], None]:
+    status = status_of_run(job.state)
+    if job.state in ENDED and job.completed_at is not None:
+        ended_ms = int(job.completed_at.timestamp() * 1000)
+        return lambda client: client.set_terminated(run_id, status, ended_ms)
+    return lambda client: client.update_run(run_id, status=status)
 
 
 def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
     """What an event changes in its run."""
     from mlflow.entities import RunTag
 
-    data, moment = event.data, int(event.time.timestamp() * 1000)
+    data = event.data
 
     def change(client: MlflowClient) -> None:
         match data:
@@ -141,8 +157,6 @@ def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
                 tags["epochlog.tags"] = None if data.tags is None else ", ".join(data.tags)
                 said = {name: value[:TAG_LENGTH_MAX] for name, value in tags.items() if value is not None}
                 client.log_batch(run_id, tags=[RunTag(name, value) for name, value in said.items()])
-            case JobStarted():
-                client.update_run(run_id, status="RUNNING")
             case CheckpointSaved():
                 which = "best" if data.is_best else "last"
                 tags = {f"epochlog.checkpoint.{which}": data.checkpoint_path}
@@ -150,16 +164,8 @@ def _change(run_id: str, event: Event[Fact]) -> Callable[[MlflowClient], None]:
                 client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items() if value])
             case ArtifactSaved():
                 client.set_tag(run_id, mlflow_key(f"epochlog.artifact.{data.name}"), data.object_uri)
-            case JobCompleted():
-                client.set_terminated(run_id, "FINISHED", moment)
-            case JobStopped():
-                client.set_terminated(run_id, "KILLED", moment)
             case JobFailed():
                 client.set_tag(run_id, "epochlog.error", f"{data.error_code}: {data.error_message}"[:TAG_LENGTH_MAX])
-                client.set_terminated(run_id, "FAILED", moment)
-            case ProcessExited():
-                if client.get_run(run_id).info.status == "RUNNING":
-                    client.set_terminated(run_id, "FAILED", moment)
 
     return change
 

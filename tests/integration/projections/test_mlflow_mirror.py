@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from mlflow import MlflowClient
 
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
-from events.types.jobs import JobDescribed
+from events.types.jobs import JobDescribed, JobStopped
+from events.types.requests import CancelRequested, LimitExceeded, PauseRequested, RetryRequested
 from producers.database import Pool, transaction
 from projections.mlflow_mirror.mirror import Mlflow, follow_runs
 from projections.registry import projection_named
 from projections.runtime.apply import apply_batch
-from tests.builders import job_completed, job_created, job_started
+from tests.builders import job_completed, job_created, job_started, process_exited
 from tests.given import log_of
 from tests.integration.projections.test_read_models import run_of
 
@@ -76,3 +78,33 @@ async def test_names_checkpoints_and_artifacts_of_a_job_are_in_its_run(pool: Poo
 async def schema_of(tx: Any) -> str:
     name: str = await tx.fetchval("SELECT schema_name FROM write.read_models WHERE projection = 'mlflow-runs'")
     return name
+
+
+PAUSE = PauseRequested(requested_by="api", reason="urgent work")
+STOPPED, KILLED = JobStopped(stopped_at_epoch=2), process_exited(signal="SIGKILL")
+
+
+async def test_the_status_of_a_run_is_that_of_the_folded_job(pool: Pool, mlflow: str) -> None:
+    projection, mirror, client = projection_named("mlflow-runs"), Mlflow(mlflow), MlflowClient(mlflow)
+    limit = LimitExceeded(limit="max_seconds", allowed=1, used=2, error_code="TIMEOUT", reason="too long")
+    cancel = CancelRequested(requested_by="api", reason="wrong")
+    retry = RetryRequested(requested_by="launcher", reason="1 of 3", automatic=True)
+    expected = {
+        "SCHEDULED": [(job_created(),), (job_created(), job_started(), PAUSE, STOPPED)],
+        "RUNNING": [(job_created(), job_started()), (job_created(), job_started(), PAUSE)],
+        "KILLED": [(job_created(), job_started(), STOPPED), (job_created(), job_started(), cancel, KILLED)],
+        "FAILED": [(job_created(), job_started(), KILLED), (job_created(), job_started(), limit, STOPPED)],
+    }
+    expected["SCHEDULED"].append((job_created(), job_started(), KILLED, retry))
+    offset = 0
+    for status, histories in expected.items():
+        for facts in histories:
+            offset += 100
+            job_id = offset
+            events = [replace(found, key=str(job_id), session=f"{job_id:032x}") for found in run_of(*facts)]
+            await apply_batch(pool, projection, log_of(events, first_offset=offset), outside=mirror)
+            async with transaction(pool, readonly=True) as tx:
+                run_id = await tx.fetchval("SELECT run_id FROM mlflow_runs WHERE job_id = $1", job_id)
+            run = client.get_run(run_id)
+            assert run.info.status == status, facts
+            assert (run.info.end_time is not None) == (status in ("KILLED", "FAILED")) or facts[-1] == retry

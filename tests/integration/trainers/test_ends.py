@@ -184,8 +184,9 @@ async def test_a_run_that_was_killed_is_tried_again_from_its_last_checkpoint(run
     job_id = await runs.create(epochs=4, kills=1, kill_epoch=3)
     seen = await runs.becomes(job_id, "failed")
     assert (seen["error_code"], seen["exit_signal"], seen["attempt"]) == ("PROCESS_DIED", "SIGKILL", 1)
+    assert seen["awaits_retry"] is True
     job = await runs.becomes(job_id, "completed")
-    assert (job["attempt"], job["error_code"]) == (2, None)
+    assert (job["attempt"], job["retries"], job["error_code"]) == (2, 1, None)
     retry = (await runs.event(job_id, "retry.requested"))["data"]
     assert retry["automatic"] is True and retry["reason"] == "PROCESS_DIED may be gone by itself: retry 1 of 3"
     launched = await runs.event(job_id, "job.launched")
@@ -198,7 +199,7 @@ async def test_a_run_that_dies_every_time_fails_for_good_until_somebody_asks(run
 
     async def exhausted() -> bool:
         job = await runs.job(job_id)
-        return bool(job["state"] == "failed" and job["attempt"] == 2)
+        return bool(job["state"] == "failed" and job["attempt"] == 2 and not job["awaits_retry"])
 
     await eventually(exhausted, timeout_s=60, what="both attempts failed")
     await runs.ask(job_id, "retry", requested_by="anna", reason="the machine was mended")
