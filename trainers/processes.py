@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,15 @@ class ProcessMark:
         except ProcessLookupError:
             return False
         return True
+
+
+def die_with_parent() -> None:
+    """From now on this process is killed when its parent ends, whichever way (prctl(2)).
+
+    For ranks of multi-GPU training: nobody would pass on a stop to them any more, and torchrun lets each lead a session
+    of its own, where a kill of the run's process group does not reach it.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def take_lock(path: Path) -> int | None:

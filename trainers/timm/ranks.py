@@ -5,7 +5,6 @@ What rank 0 decides (the data set's folder, a stop) it shares with the others, s
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from trainers.configuration import InvalidConfig
 from trainers.failures import error_code_of, message_of
-from trainers.processes import mark_of, read_json, read_mark, write_json, write_mark
+from trainers.processes import die_with_parent, mark_of, read_json, read_mark, write_json, write_mark
 from trainers.timm.config import Devices
 
 if TYPE_CHECKING:
@@ -37,7 +36,6 @@ OTHERS_END_S: Final = 90.0
 """How long the others may take to end when one has failed: rank 0 ships its reports. On GPUs they may hang instead."""
 RANK_0_PID: Final = "rank-0.pid"
 FAILED: Final = "rank-{}-failed.json"
-PR_SET_PDEATHSIG: Final = 1
 
 
 class RanksHung(RuntimeError):
@@ -147,11 +145,6 @@ def rank_variables(count: int) -> list[dict[str, str]]:
     shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     shared["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
     return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
-
-
-def die_with_parent() -> None:
-    """Nobody would pass on a stop to ranks whose parent is gone; torchrun's ranks even lead sessions of their own."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def join(devices: Devices, output: Path) -> Ranks:

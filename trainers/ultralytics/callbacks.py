@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from trainers.processes import die_with_parent
 from trainers.ultralytics import ranks
 from trainers.ultralytics.config import UltralyticsConfig, read_config
 from trainers.ultralytics.names import canonical, number
@@ -103,6 +104,8 @@ def on_pretrain_routine_end(trainer: Any) -> None:
     Raises StoppedBeforeTraining. With several processes the first epoch is trained: one that left alone would keep the
     others waiting.
     """
+    if ranks.of_several():
+        die_with_parent()
     if sdk().should_stop() and not ranks.of_several():
         raise StoppedBeforeTraining
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from trainers.ultralytics import callbacks, train
+from trainers.ultralytics import callbacks, ranks, train
 from trainers.ultralytics.offline import keep_to_itself
 from training_sdk import RunSettings, TrainerSDK
 from training_sdk.storage.s3 import open_store
@@ -115,9 +115,52 @@ def no_room_for_checkpoints() -> None:
     (sdk._session.folder / "uploads").write_text("not a folder")
 
 
+def two_ranks() -> None:
+    """In place of the two GPUs that the configuration names. All of them report to where the environment says."""
+    keep_to_itself(callbacks.output_folder())
+    from ultralytics.engine.model import Model
+
+    from tests.integration.trainers.ultralytics_cpu_ranks import TwoRanks
+
+    os.environ["TRAINER_PID"] = str(os.getpid())
+    (callbacks.output_folder() / "trainer.pid").write_text(str(os.getpid()))
+    setattr(train, "check_values", lambda config: None)  # noqa: B010 - there are no such GPUs
+    load: Any = Model._smart_load
+    setattr(Model, "_smart_load", lambda self, key: TwoRanks if key == "trainer" else load(self, key))  # noqa: B010
+
+
+def sigterm_to_the_parent_in_epoch_2() -> None:
+    on("on_train_batch_end", terminate_parent)
+
+
+def terminate_parent(trainer: Any) -> None:
+    if trainer.epoch == 1 and os.environ["RANK"] == "0" and not ranks.stop_asked():
+        os.kill(int(os.environ["TRAINER_PID"]), signal.SIGTERM)
+
+
+def rank_1_runs_out_of_memory() -> None:
+    on("on_train_batch_end", fail_on_rank_1)
+
+
+def fail_on_rank_1(trainer: Any) -> None:
+    import torch
+
+    if trainer.epoch == 1 and os.environ["RANK"] == "1":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 1 has 0 bytes free.")
+
+
+def each_rank_says_its_pid() -> None:
+    on("on_train_batch_end", write_pid)
+
+
+def write_pid(trainer: Any) -> None:
+    (callbacks.output_folder() / f"rank-{os.environ['RANK']}.pid").write_text(str(os.getpid()))
+
+
 def main(arguments: list[str]) -> int:
     log = RecordingTransport()
-    callbacks.STATE.sdk = TrainerSDK(RunSettings.from_env(), transport=log)
+    own = None if two_ranks.__name__ in arguments else log
+    callbacks.STATE.sdk = TrainerSDK(RunSettings.from_env(), transport=own)
     for name in arguments[1:]:
         happens: Callable[[], None] = globals()[name]
         happens()
