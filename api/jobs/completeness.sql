@@ -23,7 +23,9 @@ LEFT JOIN artifacts_session_marks AS artifacts
 LEFT JOIN metrics_session_marks AS metrics ON metrics.session = outbox.session AND metrics.topic = outbox.topic
 LEFT JOIN logs_session_marks AS logs ON logs.session = outbox.session AND logs.topic = outbox.topic
 WHERE outbox.job_id = ANY(:job_ids::bigint[])
-  AND outbox.type <> 'training.job.described.v1' -- no part of what a run did: an ended job stays ended
+  -- No part of what a run did, and may come after its end: an ended job stays ended. What a decision to stop changes in
+  -- a job that had ended, its state has at once. A session's opening goes before another row of it, which is looked at.
+  AND outbox.type NOT IN ('training.job.described.v1', 'training.stop.decided.v1', 'training.session.opened.v1')
   AND (
       outbox.seq IS NULL
       OR outbox.seq > CASE outbox.topic

@@ -22,6 +22,7 @@ from events.types.jobs import (
     JobStopped,
     ProcessExited,
     ProgressReported,
+    StopDecided,
     StopRequested,
 )
 from events.types.logs import LogWritten
@@ -36,7 +37,7 @@ JOB_CREATED, JOB_STATUS, PROGRESS, METRIC, CHECKPOINT, LOG, ERROR = (
     *("job_created", "job_status", "progress", "metrics", "checkpoint", "log", "error"),
 )
 STATUS_CHANGES: Final = (
-    *(JobQueued, JobLaunched, JobStarted, StopRequested, JobLost, JobFound),
+    *(JobQueued, JobLaunched, JobStarted, StopRequested, StopDecided, JobLost, JobFound),
     *(CancelRequested, PauseRequested, ResumeRequested, RetryRequested, LimitExceeded),
     *(JobCompleted, JobFailed, JobStopped, ProcessExited),
 )

@@ -18,6 +18,7 @@ from producers.database import Connection, Pool
 from producers.queries import load_queries
 from projections.registry import Projection
 from projections.runtime.apply import apply_batch
+from projections.runtime.expired import step_to
 from projections.runtime.offset_reads import offsets_in
 from projections.runtime.replay import read_topic
 from projections.runtime.versions import Version, building_version, drop_unused, is_current, require_live, switch
@@ -56,6 +57,8 @@ async def bring_up_to_date(
             if any(end > done.get(partition, 0) for partition, end in until.items()):
                 async for batch in read_topic(bootstrap_servers, topic_prefix, projection.topic, done, until):
                     await apply_batch(pool, projection, batch, outside=outside, schema=version.schema_name)
+                # What expired came in no batch.
+                await step_to(pool, version.schema_name, projection.topic, until)
 
         await catch_up()
         async with switch(connection, live, version):

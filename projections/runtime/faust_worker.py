@@ -13,7 +13,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from projections.mlflow_mirror.mirror import Mlflow
 from projections.registry import EARLY_STOP, MLFLOW, Projection, of_process
 from projections.runtime.apply import apply_batch
 from projections.runtime.build import bring_up_to_date
+from projections.runtime.expired import step_over_expired
 from projections.runtime.failures import Failure, classify
 from projections.runtime.offset_reads import read_offsets
 from projections.runtime.watchdog import Watchdog
@@ -48,15 +49,19 @@ queries: Final = load_queries(Path(__file__).parent / "workers.sql")
 
 
 class DatabaseConsumer(driver.Consumer):
-    """Starts every partition where the read models stand, not where the group's committed offsets do."""
+    """Starts every partition where the read models stand, not where the group's committed offsets do.
+
+    What expired before it was read is stepped over first: it would be waited for as long as nothing new comes.
+    """
 
     async def seek_to_committed(self) -> dict[Any, int]:
         app: Any = self.app
         places = list(self.assignment())
         saved = await app.next_offsets()
-        unknown = [place for place in places if (place.topic, place.partition) not in saved]
-        earliest = await self.earliest_offsets(*unknown) if unknown else {}
-        starts = {place: saved.get((place.topic, place.partition), earliest.get(place) or 0) for place in places}
+        in_log = await self.earliest_offsets(*places) if places else {}
+        earliest = {place: in_log.get(place) or 0 for place in places}
+        await app.step_over_expired({(place.topic, place.partition): first for place, first in earliest.items()})
+        starts = {place: max(saved.get((place.topic, place.partition), 0), earliest[place]) for place in places}
         await self.seek_wait(starts)
         return starts
 
@@ -120,6 +125,13 @@ class ProjectionApp(faust.App):
                 counted[place] = counted.get(place, 0) + 1
         # A projection that has not seen the partition yet needs it from its first record.
         return {place: offset for place, offset in smallest.items() if counted[place] == per_topic[place[0]]}
+
+    async def step_over_expired(self, earliest: Mapping[tuple[str, int], int]) -> None:
+        """``earliest``: (physical topic, partition) -> first offset that the log still has."""
+        for projection in self.projections:
+            topic = self.settings_of_process.topic_prefix + projection.topic
+            mine = {partition: first for (name, partition), first in earliest.items() if name == topic}
+            await step_over_expired(self.pool, projection, mine)
 
     async def _relay(self) -> None:
         """Decisions need no other process to get into the log."""

@@ -13,6 +13,14 @@ FOR UPDATE;
 -- name: read_offsets
 SELECT partition, next_offset, append_time FROM projection_offsets WHERE topic = :topic;
 
+-- name: raise_offsets!
+-- Never back: what was applied stays applied.
+INSERT INTO projection_offsets AS saved (topic, partition, next_offset)
+SELECT :topic, partition, next_offset
+FROM unnest(:partitions::integer[], :next_offsets::bigint[]) AS given (partition, next_offset)
+ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
+WHERE saved.next_offset < excluded.next_offset;
+
 -- name: save_offsets!
 UPDATE projection_offsets AS saved
 SET next_offset = given.next_offset,

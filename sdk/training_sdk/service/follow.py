@@ -21,6 +21,8 @@ SILENCE_MAX_S: Final = 15.0
 """Without a frame for this long the job is asked for over HTTP: a lost connection must not look like a slow epoch."""
 SILENCE_AFTER_BREAK_S: Final = 2.0
 """An end that came while the connection was broken is in no frame after it."""
+PINGLESS_MAX_S: Final = 40.0
+"""Twice what the service waits between pings: nobody is at the other end any more, though nothing closed it."""
 UNREACHABLE_MAX_S: Final = 600.0
 UNKNOWN_JOB: Final = 4404
 BAD_CURSOR: Final = 4400
@@ -63,6 +65,8 @@ def follow(service: Service, job_id: int, timeout_s: float | None = None) -> Ite
                         if has_ended(job):
                             yield Update("job_status", {"status": job["status"], "state": job["state"]})
                             return
+                        if clock.monotonic() - connection.heard_at > PINGLESS_MAX_S:
+                            raise SocketClosed(1006, f"not even a ping came for {PINGLESS_MAX_S:.0f} s")
                         continue
                     frame = orjson.loads(text)
                     cursor = frame.get("cursor") or cursor

@@ -41,7 +41,10 @@ class Frame:
 
 
 class WebSocket:
-    """Open until ``close``. Raises OSError (SocketClosed among them) when the connection fails."""
+    """Open until ``close``. Raises OSError (SocketClosed among them) when the connection fails.
+
+    ``heard_at``: when anything came last, pings among it, on the monotonic clock.
+    """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -49,6 +52,7 @@ class WebSocket:
         port = parts.port or (443 if secure else 80)
         self._socket = socket.create_connection((parts.hostname or "", port), CONNECT_TIMEOUT_S)
         self._received = bytearray()
+        self.heard_at = clock.monotonic()
         self._message = bytearray()
         try:
             if secure:
@@ -108,6 +112,7 @@ class WebSocket:
         if not received:
             raise SocketClosed(1006, "the connection broke")
         self._received += received
+        self.heard_at = clock.monotonic()
         return True
 
     def _shake_hands(self, host: str, target: str) -> None:

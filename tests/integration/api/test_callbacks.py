@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
-from tests.running import create_job
+from api.jobs.completeness import visible_states
+from events.types.jobs import StopDecided
+from producers.database import open_pool, transaction
+from producers.decisions import append_decision
+from producers.job_state import load_jobs
+from tests.running import Running, create_job
 from tests.waiting import eventually
 
 
@@ -215,3 +221,31 @@ async def test_a_reader_may_wait_for_what_was_written(client: httpx.AsyncClient,
     assert logs.json()["total"] == 1
     # A position that was never given waits for nothing.
     assert (await client.get(f"{path}/logs", params={"after": 2**60})).status_code == 200
+
+
+async def test_a_decision_to_stop_that_comes_after_the_end_changes_nothing_that_is_shown(
+    client: httpx.AsyncClient, dataset_id: int, running: Running
+) -> None:
+    job_id = await create_job(client, dataset_id)
+    callback = f"training/jobs/{job_id}/callback"
+    await client.post(f"{callback}/started", json={"pid": 1, "hostname": "pod"})
+    await client.post(f"{callback}/completion", json={"status": "completed", "training_results": {}})
+
+    async def is_complete() -> bool:
+        return bool((await state_of(client, job_id))["integrity"] == "complete")
+
+    await eventually(is_complete, what="the job is completed")
+    pool = await open_pool(running.world.database_url, size_max=1)
+    try:
+        # An attempt without a session of its own gets one; while the transaction is open no relay can be faster.
+        for attempt in (1, 2):
+            async with transaction(pool) as tx:
+                decided = StopDecided(
+                    decision_id=f"late {attempt}", rule="patience", metric="mAP50", reason="no better"
+                )
+                now = datetime.now(UTC)
+                assert await append_decision(tx, job_id, attempt, decided, now)
+                shown = (await visible_states(tx, list((await load_jobs(tx, [job_id])).values()), now))[job_id]
+                assert (shown.state, shown.status, shown.integrity) == ("completed", "completed", "complete")
+    finally:
+        await pool.close()

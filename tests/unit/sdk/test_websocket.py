@@ -126,3 +126,20 @@ def test_a_connection_that_breaks_is_no_silence() -> None:
 def test_who_is_no_websocket_is_told_so(answer: str, accept: str | None, words: str) -> None:
     with server(lambda connection: None, answer, accept) as url, pytest.raises(ConnectionError, match=words):
         WebSocket(url)
+
+
+def test_a_ping_is_heard_though_it_is_no_message() -> None:
+    go_on = threading.Event()
+
+    def play(connection: socket.socket) -> None:
+        go_on.wait(5)
+        connection.sendall(frame(PING, b""))
+        connection.recv(100)
+
+    with server(play) as url, closing(WebSocket(url)) as connection:
+        opened_at = connection.heard_at
+        assert connection.receive(0.05) is None and connection.heard_at == opened_at
+        go_on.set()
+        with pytest.raises(SocketClosed):
+            connection.receive(5)
+        assert connection.heard_at > opened_at
