@@ -65,11 +65,11 @@ def running_services() -> Iterator[Services]:
 
 
 @contextlib.contextmanager
-def own_stack(folder: Path, names: list[str]) -> Iterator[Settings]:
-    """A stack of one's own, on free ports, stopped at the end."""
+def own_stack(folder: Path, names: list[str], **extra: str) -> Iterator[Settings]:
+    """A stack of one's own, on free ports, stopped at the end. ``extra`` are settings of its processes."""
     ports = {variable: str(free_port()) for variable, _ in PORT_SETTINGS.values()}
     kept = {name: value for name, value in os.environ.items() if name not in ADDRESSES and not name.startswith("EPOCH")}
-    settings = Settings.from_env({**kept, **ports, "EPOCHLOG_DATA_DIR": str(folder)})
+    settings = Settings.from_env({**kept, **ports, "EPOCHLOG_DATA_DIR": str(folder), **extra})
     try:
         up(settings, names)
         yield settings

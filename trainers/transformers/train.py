@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainers.devices import check_device
 from trainers.failures import error_code_of, message_of
 from trainers.transformers.config import TransformersConfig, read_config
 from trainers.weights import fetch_weights
@@ -64,8 +65,8 @@ def train(sdk: TrainerSDK, progress: Progress) -> int:
     if config.advanced.fp16 and not arguments.fp16:
         sdk.log_warning("fp16 stays off: 16-bit floats are for GPUs, and this run is on a CPU")
     on_gpu = learning.on_gpu(config)
-    if not on_gpu and config.basic.device not in (None, "cpu"):
-        sdk.log_warning(f"Trained on the CPU: there is no GPU {config.basic.device} here")
+    if not on_gpu:
+        check_device(config.basic.device, 0)
     sdk.report_started(gpu_info() if on_gpu else None, total_epochs=config.basic.epochs)
     sdk.log_info("Training started", model=sdk.model_name, epochs=config.basic.epochs)
 

@@ -31,7 +31,7 @@ def switch_off_reporters() -> None:
     """In the run's settings file, which the processes of multi-GPU training read as well."""
     from ultralytics import settings
 
-    settings.update({**dict.fromkeys(REPORTERS, False), "api_key": ""})
+    settings.update({**dict.fromkeys(REPORTERS, False), "api_key": ""})  # type: ignore[no-untyped-call]
 
 
 def refuse_downloads() -> None:

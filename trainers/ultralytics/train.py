@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from trainers.configuration import InvalidConfig
 from trainers.converters.dice_to_yolo import Converted, convert
+from trainers.devices import check_device
 from trainers.failures import error_code_of, message_of
 from trainers.ultralytics import callbacks
 from trainers.ultralytics.config import UltralyticsConfig
@@ -123,12 +124,7 @@ def check_values(config: UltralyticsConfig) -> None:
     except (SyntaxError, TypeError, ValueError) as error:
         raise InvalidConfig(str(error)) from error
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    wanted = (config.basic.device or "").removeprefix("cuda:")
-    missing = [index for index in wanted.split(",") if index.isdigit() and int(index) >= there]
-    if missing:
-        raise InvalidConfig(
-            f"config.device: there is no GPU {', '.join(missing)} here, {there} in all; cpu trains without"
-        )
+    check_device(config.basic.device, there)
 
 
 def fetch_data(sdk: TrainerSDK, config: UltralyticsConfig, output: Path) -> Converted:

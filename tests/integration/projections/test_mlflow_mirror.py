@@ -89,7 +89,7 @@ async def test_the_status_of_a_run_is_that_of_the_folded_job(pool: Pool, mlflow:
     limit = LimitExceeded(limit="max_seconds", allowed=1, used=2, error_code="TIMEOUT", reason="too long")
     cancel = CancelRequested(requested_by="api", reason="wrong")
     retry = RetryRequested(requested_by="launcher", reason="1 of 3", automatic=True)
-    expected = {
+    expected: dict[str, list[Any]] = {
         "SCHEDULED": [(job_created(),), (job_created(), job_started(), PAUSE, STOPPED)],
         "RUNNING": [(job_created(), job_started()), (job_created(), job_started(), PAUSE)],
         "KILLED": [(job_created(), job_started(), STOPPED), (job_created(), job_started(), cancel, KILLED)],
