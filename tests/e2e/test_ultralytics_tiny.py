@@ -41,7 +41,7 @@ sys.addaudithook(note)
 
 OTHER_TASKS = {
     # task: model, metrics that must be there under their canonical names
-    "segmentation": ("yolo11n-seg", ("mAP50", "mAP50-95", "mask_mAP50", "mask_mAP50-95", "val_loss")),
+    "segmentation": ("yolo11n", ("mAP50", "mAP50-95", "mask_mAP50", "mask_mAP50-95", "val_loss")),
     "pose": ("yolo11n-pose", ("mAP50", "mAP50-95", "pose_mAP50", "pose_mAP50-95", "val_loss")),
     "classification": ("yolo11n-cls", ("accuracy", "accuracy_top5", "val_loss")),
 }
