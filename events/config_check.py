@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 from referencing import Registry
 
 from events.config_schema import PARTS
+from events.schema_safety import TEXT_LENGTH_MAX, pattern_choices, schema_danger
 from events.types.vocabulary import JsonObject
 
 ALIASES: Final[Mapping[str, str]] = {"batch_size": "batch", "learning_rate": "lr0", "image_size": "imgsz"}
 PROBLEMS_MAX: Final = 200
 VALUE_LENGTH_MAX: Final = 120
+STEPS_MAX: Final = 100_000
+"""Keywords looked at in one check: about a second. References to references may double them at every level."""
+CHOICES_IN_A_STEP: Final = 1_000
 KINDS: Final[Mapping[str, str]] = {
     "integer": "a whole number",
     "number": "a number",
@@ -62,10 +68,17 @@ def as_handed_on(config: JsonObject) -> JsonObject:
 def config_problems(schema: JsonObject, config: JsonObject, advanced: JsonObject) -> list[ConfigProblem]:
     """What is wrong with a job's two parts, in the order of the parts; [] when all is right."""
     given_names = {ALIASES[name]: name for name in config if name in ALIASES and ALIASES[name] not in config}
+    given = {"config": as_handed_on(config), "advanced_config": advanced}
+    if danger := schema_danger(schema):
+        return [ConfigProblem(("config",), f"the model's schema cannot be used: it {danger}")]
+    if long_name := next((name for name in _names(given) if len(name) > TEXT_LENGTH_MAX), None):
+        message = f"{long_name[:20]}... is longer than {TEXT_LENGTH_MAX} characters, too long for a name"
+        return [ConfigProblem(("config" if long_name in set(_names(config)) else "advanced_config",), message)]
+    _steps_left.set([STEPS_MAX])
     try:
-        # An own, empty registry: a reference to another host is never followed.
-        validator = Draft202012Validator(schema, registry=Registry())
-        errors = list(validator.iter_errors({"config": as_handed_on(config), "advanced_config": advanced}))
+        # An own, empty registry: a reference to another host is never followed. No dialect: it would be looked up.
+        undialected = {name: value for name, value in schema.items() if name != "$schema"}
+        errors = list(BoundedValidator(undialected, registry=Registry()).iter_errors(given))
     except Exception as error:  # a schema is data that somebody registered: whatever it does, it ends no process
         return [ConfigProblem(("config",), f"the model's schema cannot be used: {type(error).__name__}")]
     problems = [problem for error in errors for problem in _problems_of(error, schema)]
@@ -78,6 +91,50 @@ def config_problems(schema: JsonObject, config: JsonObject, advanced: JsonObject
     return sorted(renamed, key=lambda found: PARTS.index(str(found.location[0])) if found.location else 0)[
         :PROBLEMS_MAX
     ]
+
+
+class TooManySteps(Exception):
+    """A check that would go on for minutes."""
+
+
+_steps_left: ContextVar[list[int]] = ContextVar("steps_left")
+Keyword = Callable[[Any, Any, Any, Any], Any]
+
+
+def _bounded(name: str, check: Keyword) -> Keyword:
+    def counted(validator: Any, limit: Any, instance: Any, schema: Any) -> Any:
+        if name == "pattern" and isinstance(instance, str) and len(instance) > TEXT_LENGTH_MAX:
+            return [ValidationError("too long for a pattern")]
+        left = _steps_left.get()
+        left[0] -= _steps(name, limit, instance)
+        if left[0] < 0:
+            raise TooManySteps
+        return check(validator, limit, instance, schema)
+
+    return counted
+
+
+def _steps(name: str, limit: Any, instance: Any) -> int:
+    if name == "pattern" and isinstance(instance, str):
+        return 1 + pattern_choices(limit, len(instance)) * len(instance) // CHOICES_IN_A_STEP
+    return 1 + len(instance) ** 2 if name == "uniqueItems" and isinstance(instance, list) else 1
+
+
+BoundedValidator: Final = extend(  # type: ignore[no-untyped-call]  # the library has no types
+    Draft202012Validator, {name: _bounded(name, check) for name, check in Draft202012Validator.VALIDATORS.items()}
+)
+
+
+def _names(given: JsonObject) -> Iterator[str]:
+    """Every name in it, at every depth."""
+    waiting: list[Any] = [given]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield from value
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _rest(problem: ConfigProblem) -> tuple[str, Any]:
@@ -148,7 +205,8 @@ def _message(error: ValidationError) -> str:
         case "maxLength" | "maxItems":
             return f"must have at most {limit} {'characters' if error.validator == 'maxLength' else 'entries'}"
         case "pattern":
-            return f"must be of the form {limit}"
+            too_long = isinstance(error.instance, str) and len(error.instance) > TEXT_LENGTH_MAX
+            return f"must have at most {TEXT_LENGTH_MAX} characters" if too_long else f"must be of the form {limit}"
     return str(error.message)[:300]
 
 

@@ -20,8 +20,7 @@ RECORDER_PID, TRAINER_PID, EXIT = "recorder.pid", "trainer.pid", "exit.json"
 BUSY: Final = 4
 CANNOT_START: Final = 127
 """The shell's exit code for a command that cannot be found."""
-LAST_BYTES: Final = 8192
-REASON_LENGTH_MAX: Final = 500
+LAST_BYTES: Final = 65_536
 
 
 def nothing(number: int, frame: object) -> None:
@@ -36,12 +35,16 @@ def signal_name(number: int) -> str:
 
 
 def last_line(path: Path) -> str | None:
-    """What a Python program says last when it fails, e.g. ``ModuleNotFoundError: No module named 'torch'``."""
+    """What a Python program says last when it fails, e.g. ``ModuleNotFoundError: No module named 'torch'``.
+
+    As a whole: the SDK masks secrets in it, and would not know a part of one.
+    """
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - LAST_BYTES))
-        lines = file.read().decode("utf-8", "replace").splitlines()
+        begin = max(0, path.stat().st_size - LAST_BYTES)
+        file.seek(begin)
+        lines = file.read().decode("utf-8", "replace").splitlines()[1 if begin else 0 :]
     printable = ("".join(letter for letter in line if letter.isprintable()).strip() for line in reversed(lines))
-    return next((line[:REASON_LENGTH_MAX] for line in printable if line), None)
+    return next((line for line in printable if line), None)
 
 
 def wait(trainer: subprocess.Popen[bytes]) -> int:
@@ -80,7 +83,6 @@ def run_trainer(folder: Path, lock: int, began: float) -> dict[str, object]:
         "pid": trainer.pid,
         "exit_code": code if code >= 0 else None,
         "signal": signal_name(-code) if code < 0 else None,
-        "reason": last_line(folder / STDERR) if code > 0 else None,
         "began": began,
         "ended": time.time(),
     }

@@ -30,7 +30,7 @@ from trainers.limits import (
     seconds_since_start,
 )
 from trainers.processes import ProcessMark, is_locked, mark_of, read_json, read_mark, take_lock, write_json, write_mark
-from trainers.recorder import BUSY, EXIT, RECORDER_PID, TRAINER_PID
+from trainers.recorder import BUSY, EXIT, RECORDER_PID, STDERR, TRAINER_PID, last_line
 from trainers.recorder import LOCK as RECORDER_LOCK
 
 SUPERVISOR_PID, LOCK, STOP, DONE = "supervisor.pid", "supervisor.lock", "stop.json", "done.json"
@@ -225,17 +225,25 @@ class Supervisor:
         options = []
         signal_or_unknown = "UNKNOWN" if ended.get("exit_code") is None else None
         shown = {**ended, "signal": ended.get("signal") or signal_or_unknown}
-        for option in ("exit_code", "signal", "pid", "reason"):
+        for option in ("exit_code", "signal", "pid"):
             if shown.get(option) is not None:
                 options.append(f"--{option.replace('_', '-')}={shown[option]}")
-        return self._sdk("process-exited", *options)
+        # Not as an argument, nor in a file of ours: it may hold a secret, and arguments are seen by everybody.
+        return self._sdk("process-exited", *options, "--reason-from-input", given=self._reason(ended))
 
-    def _sdk(self, *arguments: str) -> int:
+    def _reason(self, ended: dict[str, object]) -> str:
+        """What the recorder says, else the trainer's last words; "" without."""
+        exit_code, told = ended.get("exit_code"), ended.get("reason")
+        if told is None and isinstance(exit_code, int) and exit_code > 0 and (self.folder / STDERR).exists():
+            told = last_line(self.folder / STDERR)
+        return "" if told is None else str(told)
+
+    def _sdk(self, *arguments: str, given: str = "") -> int:
         with (self.folder / "sync.log").open("ab") as log:
             try:
                 done = subprocess.run(
                     [sys.executable, "-m", "training_sdk", *arguments],
-                    stdin=subprocess.DEVNULL,
+                    input=given.encode("utf-8", "replace"),
                     stdout=log,
                     stderr=log,
                     check=False,

@@ -22,6 +22,7 @@ from api.jobs.routes import IdempotencyKey, Limit, Offset
 from api.like import like_text
 from events.config_check import config_problems
 from events.config_schema import general_schema, with_platform_keys
+from events.schema_safety import schema_danger
 from events.types.models import ModelRegistered
 from events.types.vocabulary import JsonObject, StorableObject, TaskType, Text, canonical_task_type
 from producers.accept import accept
@@ -127,6 +128,8 @@ def check_schema(schema: JsonObject) -> None:
     properties = schema.get("properties")
     if not isinstance(properties, dict) or not isinstance(properties.get("config", {}), dict):
         raise ValueError("must describe an object with the properties config and advanced_config")
+    if danger := schema_danger(schema):
+        raise ValueError(danger)
     try:
         Draft202012Validator.check_schema(schema)
         whole = with_platform_keys(schema)

@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     exited.add_argument("--exit-code", type=int)
     exited.add_argument("--signal", help="name of the signal, e.g. SIGKILL")
     exited.add_argument("--pid", type=int)
-    exited.add_argument("--reason")
+    reason = exited.add_mutually_exclusive_group()
+    reason.add_argument("--reason", help="in words; everybody on this machine sees an argument")
+    reason.add_argument("--reason-from-input", action="store_true", help="it comes by standard input")
     exited.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
     limit = commands.add_parser("limit-exceeded", help="record that JOB_ID, TRAINING_ATTEMPT used more than it may")
     limit.add_argument("--limit", required=True, help="e.g. max_seconds")
@@ -61,6 +63,8 @@ def _process_exited(options: argparse.Namespace) -> int:
         print("give --exit-code or --signal", file=sys.stderr)
         return 2
     data = {name: getattr(options, name) for name in ("exit_code", "signal", "pid", "reason")}
+    if options.reason_from_input:
+        data["reason"] = sys.stdin.buffer.read().decode("utf-8", "replace") or None
     return _say(lambda: report_process_exited(**data, timeout_s=options.timeout))
 
 

@@ -19,6 +19,7 @@ from training_sdk.delivery.packer import Draft, utc_text
 from training_sdk.delivery.session import About, Session, SessionInUse
 from training_sdk.delivery.transport import Transport, TransportError, backoff_s
 from training_sdk.opening import about_this_process, choose_transport
+from training_sdk.secrets import Secrets
 from training_sdk.settings import RunSettings
 from training_sdk.storage.s3 import open_store
 from training_sdk.storage.uploads import STORE_ERRORS, UploadQueue
@@ -26,6 +27,7 @@ from training_sdk.storage.uploads import STORE_ERRORS, UploadQueue
 TIMEOUT_S: Final = 60.0
 UPLOAD_TRIES: Final = 3
 LOCK_WAIT_S: Final = 5.0
+REASON_LENGTH_MAX: Final = 500
 
 logger = logging.getLogger("training_sdk")
 
@@ -229,6 +231,7 @@ def report_from_outside(
 ) -> bool:
     """Say something about a trainer, as a session of its own: spool first, so it is not lost without a broker.
 
+    Secrets of the environment are masked, as in what the trainer says itself; a long ``reason`` is cut after that.
     True when it is in the log now; else the next ``sync`` of the spool folder ships it.
     Raises OSError when the spool cannot be written, ValueError without a job id.
     """
@@ -236,7 +239,10 @@ def report_from_outside(
     if chosen.job_id is None:
         raise ValueError("JOB_ID is not set; whose trainer is it?")
     about = about_this_process(chosen, "supervisor")
-    given = {name: value for name, value in data.items() if value is not None}
+    masked = Secrets(chosen.environment).masked_all(data)
+    given = {name: value for name, value in masked.items() if value is not None}
+    if isinstance(given.get("reason"), str):
+        given["reason"] = given["reason"][:REASON_LENGTH_MAX]
     session = Session.create(chosen.spool_dir, about, ring_bytes=4096)
     session.pump([Draft(wire.JOBS, type_name, utc_text(clock.time()), orjson.dumps(given))])
     session.close_events("supervisor")

@@ -132,8 +132,9 @@ def train(sdk: TrainerSDK, output: Path, progress: Progress) -> int:
             path = output / CHECKPOINT
             checkpoints.save(path, parts, progress, config, data.classes, normal)
             sdk.upload_checkpoint(str(path), is_best, epoch=epoch, metrics=metrics, step=progress.step, resumable=True)
-        # What rank 0 sees counts for all: one that left alone would leave the others waiting.
-        stopped = ranks.share(sdk.should_stop())
+        # What rank 0 sees counts for all: one that left alone would leave the others waiting. After the last epoch
+        # there is nothing to stop.
+        stopped = ranks.share(sdk.should_stop()) and epoch < total
         if stopped:
             break
 

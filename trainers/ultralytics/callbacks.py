@@ -154,7 +154,11 @@ def on_train_epoch_end(trainer: Any) -> None:
 @reports
 def on_model_save(trainer: Any) -> None:
     """Upload what was just written. The SDK copies the file: the next epoch overwrites it, and the end strips it of
-    what a resumed training needs."""
+    what a resumed training needs.
+
+    The epoch's metrics come before it: a training resumed from it goes on after the epoch and never reports them.
+    """
+    report_epoch(trainer)
     epoch, progress = trainer.epoch + 1, STATE.progress
     metrics = measured(trainer)
     known = {"epoch": epoch, "metrics": metrics, "step": progress.step, "resumable": True}
@@ -175,8 +179,16 @@ def on_model_save(trainer: Any) -> None:
 
 @reports
 def on_fit_epoch_end(trainer: Any) -> None:
-    if STATE.epoch_losses is None:
+    """Where nothing is saved, nobody has reported the epoch yet."""
+    if STATE.epoch_losses is not None:
+        report_epoch(trainer)
+    elif trainer.epoch + 1 != STATE.progress.epochs_done:
         sdk().log_info(f"Validation of the best checkpoint, by its own measure: {shown(canonical(trainer.metrics))}")
+
+
+def report_epoch(trainer: Any) -> None:
+    """Once, after the validation: one that is trained again is neither saved nor ended, so it does not come here."""
+    if STATE.epoch_losses is None:
         return
     epoch, progress = trainer.epoch + 1, STATE.progress
     trained, STATE.epoch_losses = STATE.epoch_losses, None

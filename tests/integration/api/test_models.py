@@ -138,6 +138,7 @@ async def test_the_form_of_a_model_has_defaults_ranges_and_help(
         {"config_schema": {"properties": {"config": {"$ref": "#/nowhere"}}}},
         {"config_schema": {"properties": {"config": {"$ref": "#/properties/config"}}}},
         {"config_schema": {"properties": {"config": 7}}},
+        {"config_schema": {"properties": {"config": {"properties": {"x": {"pattern": "^(a+)+$"}}}}}},
     ],
     ids=str,
 )

@@ -1,4 +1,7 @@
-"""A trainer that says its secret wherever it can: ``HF_TOKEN`` in lines, metadata and the error that ends it."""
+"""A trainer that says its secret wherever it can: ``HF_TOKEN`` in lines, metadata and the error that ends it.
+
+Where a file ``die`` lies in its output folder, it dies of that error without a report: in its last line.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,8 @@ def main() -> int:
         (output / "started").touch()
         while not (output / "release").exists():
             time.sleep(0.02)
+        if (output / "die").exists():
+            raise RuntimeError(f"{'login ' * 79}with {token} failed")
         sdk.report_failed("UNKNOWN", f"401 for https://me:{token}@example.com/")
     return 1
 

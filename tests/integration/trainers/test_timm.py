@@ -126,6 +126,13 @@ def test_sigterm_ends_at_a_whole_epoch_and_a_resumed_run_ends_as_an_uninterrupte
     assert any("Going on after epoch 2 (step 16)" in line for line in resumed.lines())
 
 
+def test_a_stop_in_the_last_epoch_stops_nothing(digits: Path, tmp_path: Path) -> None:
+    run = run_timm(digits, tmp_path, basic={"epochs": 1}, stop_in=1)
+    assert (run.code, run.error, run.log.data(wire.JOB_STOPPED)) == (0, None, [])
+    (completed,) = run.log.data(wire.JOB_COMPLETED)
+    assert completed["training_results"]["total_epochs"] == 1
+
+
 def test_sigint_does_not_look_like_success(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = RecordingTransport()
     settings = RunSettings.from_env(environment(digits, tmp_path, "test_resnet", {"epochs": 5}, {}))

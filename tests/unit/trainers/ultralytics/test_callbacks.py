@@ -175,6 +175,32 @@ def test_checkpoints_carry_their_step_and_the_names_that_a_period_gives_them(run
     assert run.sdk.uploads[0]["metrics"] == {"mAP50": 0.5, "mAP50-95": 0.25, "val_loss": 0.5}
 
 
+def test_an_epochs_metrics_are_reported_before_a_checkpoint_from_which_it_is_not_trained_again(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    report, upload = run.sdk.report_metrics, run.sdk.upload_checkpoint
+
+    def noted_report(epoch: int, phase: str, values: dict[str, float], step: int | None = None) -> None:
+        if step is None:
+            done.append(f"{phase} {epoch}")
+        report(epoch, phase, values, step)
+
+    def noted_upload(*given: Any, **more: Any) -> str:
+        done.append(f"upload {more['epoch']}")
+        return upload(*given, **more)
+
+    monkeypatch.setattr(run.sdk, "report_metrics", noted_report)
+    monkeypatch.setattr(run.sdk, "upload_checkpoint", noted_upload)
+    run.trainer.batches(0)
+    run.trainer.validate(0.5)
+    run.trainer.batches(1)
+    run.trainer.call("on_train_epoch_end")
+    run.trainer.call("on_fit_epoch_end")  # with save: false nothing is saved in between
+    run.trainer.final_eval()
+    assert done == ["train 1", "val 1", "upload 1", "upload 1", "train 2", "val 2"]
+
+
 def test_an_epoch_that_ran_out_of_memory_counts_once(run: Run) -> None:
     run.trainer.batches(0)
     run.trainer.batch_size = 4
