@@ -73,7 +73,8 @@ class EventType:
 
 EVENT_TYPES: Final = (
     # type                          version  model, or step    topics         what happened
-    EventType("training.session.opened", 1, SessionOpened, EVERY_TOPIC, "a sender began to write to this topic"),
+    EventType("training.session.opened", 1, upcasters.session_opened_1_to_2, EVERY_TOPIC, "as version 2"),
+    EventType("training.session.opened", 2, SessionOpened, EVERY_TOPIC, "a sender began to write to this topic"),
     EventType("training.session.closed", 1, SessionClosed, (JOBS,), "a sender said its last word"),
     EventType("training.events.dropped", 1, EventsDropped, JOB_TOPICS, "a sender had to leave something out"),
     EventType("training.job.created", 1, JobCreated, (JOBS,), "somebody asked for a training run"),

@@ -12,3 +12,8 @@ from events.types.vocabulary import JsonObject
 def checkpoint_saved_1_to_2(data: JsonObject) -> JsonObject:
     """Version 1 did not say after which step the checkpoint was written."""
     return {**data, "step": None}
+
+
+def session_opened_1_to_2(data: JsonObject) -> JsonObject:
+    """Version 1 did not say after how many epochs the attempt goes on, nor whether it begins anew."""
+    return {**data, "resume_epoch": None}

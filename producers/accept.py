@@ -25,6 +25,7 @@ from producers.decision import Decision, Situation
 from producers.errors import FieldProblem, Invalid
 from producers.job_state import load_dataset, load_jobs
 from producers.queries import load_queries
+from training_sdk.wire import METRICS
 
 KEY_LENGTH_MAX: Final = 255
 queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
@@ -110,19 +111,31 @@ async def _append(
     of_a_job = not isinstance(command, RegisterDataset | RegisterModel)
     name = command.description.name if isinstance(command, RegisterModel) else str(situation.id)
     job_id = situation.id if of_a_job else None
-    address = outbox.Address(name, job_id, decision.attempt, _opened(situation.job))
+    address = outbox.Address(name, job_id, decision.attempt, _opened(situation.job, decision.attempt))
     note = outbox.ReceiptNote(receipt_key, request_hash, decision.answer)
     ids = await outbox.append(tx, address, decision.facts, now, note)
+    if isinstance(command, CreateJob) and not command.launch and early_stopping_of(command.config) is not None:
+        # Nobody gives a run by hand its configuration: its SDK says nothing of early stopping.
+        epochs = command.config.get("epochs")
+        known = {"config": command.config, "total_epochs": epochs if isinstance(epochs, int) else None}
+        opened = _opened(Job(id=situation.id).model_copy(update=known), 1)
+        await outbox.open_session(tx, outbox.Address(name, job_id, 1, opened), METRICS, now)
     if not ids and decision.repeats:
         ids = await outbox.find_last(tx, situation.id, decision.repeats)
     return Receipt(situation.id, decision.answer, tuple(ids))
 
 
-def _opened(job: Job | None) -> SessionOpened:
+def _opened(job: Job | None, attempt: int) -> SessionOpened:
     """How a session of the job begins. Over HTTP nobody else can tell it to a fold that reads the metrics only."""
     if job is None:
         return outbox.OPENED
-    known = {"total_epochs": job.total_epochs, "early_stopping": early_stopping_of(job.config)}
+    known: dict[str, Any] = {"total_epochs": job.total_epochs, "early_stopping": early_stopping_of(job.config)}
+    checkpoint = job.resume_checkpoint
+    if checkpoint is None:
+        known |= {"resume_step": 0, "resume_epoch": 0}
+    elif checkpoint.attempt < attempt:
+        step = None if checkpoint.step is None else checkpoint.step + 1
+        known |= {"resume_step": step, "resume_epoch": checkpoint.epoch}
     return outbox.OPENED.model_copy(update=known)
 
 

@@ -25,6 +25,7 @@ queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
 OPENED: Final = SessionOpened(sender="outbox")
 """How a session begins of which nothing else is known."""
+NO_RECEIPT: Final[dict[str, Any]] = {"receipt_key": None, "request_hash": None, "answer": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +60,13 @@ async def append(
     The caller holds the lock of the job, so ids of one job are in the order of their commits. Raises Invalid for a
     fact that is too large for the log.
     """
-    installation: uuid.UUID = await queries.installation_id(transaction)
-    kind = "job" if address.job_id is not None else "key"
-    name = f"outbox/{kind}/{address.key}/{address.attempt}"
-    common: dict[str, Any] = {
-        "key": address.key,
-        "job_id": address.job_id,
-        "time": now,
-        "source": "/epochlog/outbox",
-        "attempt": address.attempt,
-        "session": uuid.uuid5(installation, name).hex,
-    }
-    nothing: dict[str, Any] = {"receipt_key": None, "request_hash": None, "answer": None}
+    common = await _common(transaction, address, now)
     receipt: dict[str, Any] = {"receipt_key": note.key, "request_hash": note.request_hash, "answer": note.answer}
     ids: list[int] = []
     for fact in facts:
         event_type = event_type_of(type(fact))
         topic = event_type.topics[0]
-        if await queries.open_session(transaction, session=common["session"], topic=topic) is not None:
-            opened_type = event_type_of(SessionOpened).wire_name
-            row = {**common, **nothing, "topic": topic, "type": opened_type, "data": data_bytes(address.opened)}
-            await queries.append(transaction, **row)
+        await _open(transaction, {**common, **NO_RECEIPT, "topic": topic}, address.opened)
         data = data_bytes(fact)
         if len(data) > RECORD_BYTES_MAX:
             # Kafka would refuse it, now and on every further try, and all jobs would wait behind it.
@@ -87,8 +74,35 @@ async def append(
             raise Invalid(f"the request is too large: {size}", [FieldProblem(("body",), size)])
         row = {**common, **receipt, "topic": topic, "type": event_type.wire_name, "data": data}
         ids.append(await queries.append(transaction, **row))
-        receipt = nothing
+        receipt = NO_RECEIPT
     return ids
+
+
+async def open_session(transaction: Connection, address: Address, topic: str, now: datetime) -> None:
+    """Begin the session on a topic before there is a fact for it: its folds know ``address.opened`` then."""
+    common = await _common(transaction, address, now)
+    await _open(transaction, {**common, **NO_RECEIPT, "topic": topic}, address.opened)
+
+
+async def _common(transaction: Connection, address: Address, now: datetime) -> dict[str, Any]:
+    """What all rows of the address have in common."""
+    installation: uuid.UUID = await queries.installation_id(transaction)
+    kind = "job" if address.job_id is not None else "key"
+    name = f"outbox/{kind}/{address.key}/{address.attempt}"
+    return {
+        "key": address.key,
+        "job_id": address.job_id,
+        "time": now,
+        "source": "/epochlog/outbox",
+        "attempt": address.attempt,
+        "session": uuid.uuid5(installation, name).hex,
+    }
+
+
+async def _open(transaction: Connection, row: dict[str, Any], opened: SessionOpened) -> None:
+    if await queries.open_session(transaction, session=row["session"], topic=row["topic"]) is not None:
+        opened_type = event_type_of(SessionOpened).wire_name
+        await queries.append(transaction, **row, type=opened_type, data=data_bytes(opened))
 
 
 async def find_receipt(transaction: Connection, key: str) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ PROJECTIONS: Final = (
         "metrics",
         CORE,
         METRICS,
-        2,
+        3,
         metrics.TABLES,
         {
             SessionOpened: metrics.open_attempt,

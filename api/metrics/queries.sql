@@ -2,7 +2,7 @@
 SELECT DISTINCT name FROM metric_series WHERE job_id = :job_id ORDER BY name LIMIT :limit;
 
 -- name: attempts
-SELECT attempt, resume_step FROM metric_attempts WHERE job_id = :job_id ORDER BY attempt;
+SELECT attempt, resume_step, resume_epoch FROM metric_attempts WHERE job_id = :job_id ORDER BY attempt;
 
 -- name: chunks
 -- Arrays in Postgres' binary form: numpy reads them without making a Python number of every element.

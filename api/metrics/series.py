@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy
 import numpy.typing
@@ -38,6 +38,13 @@ class Series:
     sampled: bool
 
 
+class Resume(NamedTuple):
+    """Where an attempt goes on: its first step and the epochs done before it; None where nobody said."""
+
+    step: int | None
+    epoch: int | None
+
+
 def array_elements(raw: bytes, *, integers: bool = False) -> numpy.typing.NDArray[Any]:
     """The elements of a one-dimensional array in Postgres' binary format (array_send in arrayfuncs.c): a header of
     20 bytes, then length and value of each element, all big endian. NULLs are not expected."""
@@ -52,24 +59,24 @@ async def load_series(tx: Connection, job_id: int, names: Sequence[str] | None, 
     """The named series (all for None), superseded points left out. A name without points gives an empty series."""
     if names is None:
         names = [row["name"] for row in await queries.series_names(tx, job_id=job_id, limit=NAMES_MAX)]
-    resumes = {row["attempt"]: row["resume_step"] or 0 for row in await queries.attempts(tx, job_id=job_id)}
+    attempts = await queries.attempts(tx, job_id=job_id)
+    resumes = {row["attempt"]: Resume(row["resume_step"], row["resume_epoch"]) for row in attempts}
     parts: dict[str, list[tuple[int, Any]]] = {name: [] for name in names}
     for row in await queries.chunks(tx, job_id=job_id, names=list(names)):
         parts[row["name"]].append((row["attempt"], row))
     return [_series(name, chunks, resumes, max_points) for name, chunks in parts.items()]
 
 
-def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, int], max_points: int | None) -> Series:
+def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, Resume], max_points: int | None) -> Series:
     columns: dict[str, list[numpy.typing.NDArray[Any]]] = {"steps": [], "epochs": [], "times": [], "points_values": []}
     offsets: list[numpy.typing.NDArray[Any]] = []
     reported = _whole_epochs(chunks)
     for attempt, row in chunks:
-        steps = array_elements(row["steps"])
-        # The latest attempt wins for steps from its resume step on, and for every epoch that it reported as a whole.
-        cut = min((resume for newer, resume in resumes.items() if newer > attempt), default=math.inf)
-        kept = ~(steps >= cut)
+        steps, epochs = array_elements(row["steps"]), array_elements(row["epochs"])
+        # The latest attempt wins from where it goes on, and for every epoch that it reported as a whole.
+        kept = ~_superseded(steps, epochs, [resume for newer, resume in resumes.items() if newer > attempt])
         if repeated := [epoch for newer, epochs in reported.items() if newer > attempt for epoch in epochs]:
-            kept &= ~(numpy.isnan(steps) & numpy.isin(array_elements(row["epochs"]), repeated))
+            kept &= ~(numpy.isnan(steps) & numpy.isin(epochs, repeated))
         for column, collected in columns.items():
             collected.append(array_elements(row[column])[kept])
         offsets.append(array_elements(row["log_offsets"], integers=True)[kept])
@@ -83,6 +90,16 @@ def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, int]
     if max_points is not None and total > max_points:
         order = order[downsample(values[order], max_points)]
     return Series(name, steps[order], epochs[order], times[order], values[order], total, len(order) < total)
+
+
+def _superseded(steps: Floats, epochs: Floats, newer: Sequence[Resume]) -> numpy.typing.NDArray[numpy.bool_]:
+    """The rule of the function ``supersedes`` in projections/core/metrics.sql, for a column of points."""
+    first_step = min((resume.step for resume in newer if resume.step is not None), default=math.inf)
+    # By epoch: what has no step, and each step where an attempt named no step.
+    done = min((resume.epoch for resume in newer if resume.epoch is not None), default=math.inf)
+    stepless = [resume.epoch for resume in newer if resume.epoch is not None and resume.step is None]
+    done_stepless = min(stepless, default=math.inf)
+    return numpy.where(numpy.isnan(steps), epochs > done, (steps >= first_step) | (epochs > done_stepless))
 
 
 def _whole_epochs(chunks: list[tuple[int, Any]]) -> dict[int, set[float]]:

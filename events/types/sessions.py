@@ -14,6 +14,9 @@ class SessionOpened(Fact):
     hostname: Text | None = None
     pid: int | None = None
     resume_step: Step | None = Field(default=None, description="first step that this attempt writes again")
+    resume_epoch: Epoch | None = Field(
+        default=None, description="epochs done before this attempt: 0 begins anew, null was not said"
+    )
     total_epochs: Epoch | None = None
     early_stopping: JsonObject | None = Field(default=None, description="kept as given; each rule parses its part")
 

@@ -47,6 +47,7 @@ async def open_attempt(tx: Connection, events: Sequence[Event[SessionOpened]]) -
                 "job_id": event.job_id,
                 "attempt": event.attempt,
                 "resume_step": event.data.resume_step,
+                "resume_epoch": event.data.resume_epoch,
                 "opened_offset": event.position.offset,
             }
         )

@@ -2,11 +2,21 @@
 CREATE TABLE metric_attempts (
     job_id bigint NOT NULL,
     attempt integer NOT NULL,
-    -- First step that the attempt writes again; points of older attempts from there on are superseded.
+    -- First step that the attempt writes again, and the epochs done before it. 0: it begins anew; NULL: nobody said.
     resume_step bigint,
+    resume_epoch bigint,
     opened_offset bigint NOT NULL,
     PRIMARY KEY (job_id, attempt)
 );
+-- Whether a point of an older attempt is superseded by the opening of a newer one: what was reported for an epoch as a
+-- whole (step NaN or Infinity) by its epoch; a step by its number, or by its epoch where no step was said.
+-- api/metrics/series.py has the same rule over arrays.
+CREATE FUNCTION supersedes(newer metric_attempts, step double precision, epoch double precision) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+RETURN CASE
+    WHEN step < 'Infinity' AND (newer).resume_step IS NOT NULL THEN step >= (newer).resume_step
+    ELSE epoch <> 'NaN' AND epoch > (newer).resume_epoch
+END;
 CREATE TABLE metric_series (
     -- One row a series and attempt: its latest point, its range, and where its last chunk stands.
     job_id bigint NOT NULL,
@@ -82,33 +92,38 @@ SELECT
         SELECT 1 FROM metric_attempts AS newer
         WHERE newer.job_id = chunks.job_id
           AND newer.attempt > chunks.attempt
-          AND point.step <> 'NaN'
-          AND point.step >= COALESCE(newer.resume_step, 0)
-    ) AS superseded
+          AND supersedes(newer, point.step, point.epoch)
+    ) AS superseded,
+    point.log_offset
 FROM metric_chunks AS chunks,
-    unnest(chunks.steps, chunks.epochs, chunks.times, chunks."values") AS point (step, epoch, time, value);
+    unnest(chunks.steps, chunks.epochs, chunks.times, chunks."values", chunks.log_offsets)
+        AS point (step, epoch, time, value, log_offset);
 
 -- name: open_attempt*!
-INSERT INTO metric_attempts (job_id, attempt, resume_step, opened_offset)
-VALUES (:job_id, :attempt, :resume_step, :opened_offset)
-ON CONFLICT DO NOTHING;
+-- The first session of the attempt that says where it goes on counts.
+INSERT INTO metric_attempts (job_id, attempt, resume_step, resume_epoch, opened_offset)
+VALUES (:job_id, :attempt, :resume_step, :resume_epoch, :opened_offset)
+ON CONFLICT (job_id, attempt) DO UPDATE SET
+    resume_step = excluded.resume_step, resume_epoch = excluded.resume_epoch
+WHERE metric_attempts.resume_step IS NULL AND metric_attempts.resume_epoch IS NULL;
 
 -- name: forget_superseded*!
-DELETE FROM metric_epochs
-WHERE job_id = :job_id
-  AND attempt < :attempt
-  AND step <> 'Infinity'
-  AND step >= COALESCE(:resume_step::bigint, 0);
+DELETE FROM metric_epochs AS older
+USING metric_attempts AS newer
+WHERE older.job_id = :job_id
+  AND newer.job_id = :job_id
+  AND newer.attempt = :attempt
+  AND older.attempt < newer.attempt
+  AND supersedes(newer, older.step, older.epoch);
 
 -- name: save_epochs*!
 INSERT INTO metric_epochs (job_id, name, epoch, attempt, step, log_offset, value)
-SELECT :job_id, :name, :epoch, :attempt, :step::double precision, :log_offset, :value
+SELECT :job_id, :name, :epoch::bigint, :attempt, :step::double precision, :log_offset, :value
 WHERE NOT EXISTS (
     SELECT 1 FROM metric_attempts AS newer
     WHERE newer.job_id = :job_id
       AND newer.attempt > :attempt
-      AND :step <> 'Infinity'
-      AND :step >= COALESCE(newer.resume_step, 0)
+      AND supersedes(newer, :step::double precision, :epoch::bigint)
 )
 ON CONFLICT (job_id, name, epoch) DO UPDATE SET
     attempt = excluded.attempt, step = excluded.step, log_offset = excluded.log_offset, value = excluded.value

@@ -47,10 +47,13 @@ def create_session(settings: RunSettings, warn: Callable[[str], Any]) -> Session
     except SettingsError as error:
         warn(str(error))
         early_stopping = total_epochs = None
+    anew = settings.resume_uri is None and settings.resume_epoch is None and settings.resume_step is None
     about = about_this_process(
         settings,
         "sdk",
-        resume_step=settings.resume_step,
+        # 0 says that nothing of earlier attempts goes on; of a checkpoint that names no step or epoch nothing is said.
+        resume_step=0 if anew else settings.resume_step,
+        resume_epoch=0 if anew else settings.resume_epoch,
         total_epochs=total_epochs,
         early_stopping=early_stopping if isinstance(early_stopping, dict) else None,
     )

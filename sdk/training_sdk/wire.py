@@ -28,7 +28,7 @@ JOB_TOPICS: Final = (JOBS, METRICS, LOGS, SYSTEM)
 SPEC_VERSION: Final = "1.0"
 CONTENT_TYPE: Final = "application/json"
 
-SESSION_OPENED: Final = "training.session.opened.v1"
+SESSION_OPENED: Final = "training.session.opened.v2"
 SESSION_CLOSED: Final = "training.session.closed.v1"
 EVENTS_DROPPED: Final = "training.events.dropped.v1"
 JOB_STARTED: Final = "training.job.started.v1"

@@ -15,6 +15,7 @@ from events.envelope import Record
 from events.registry import BY_WIRE_NAME, EVENT_TYPES, EventType, event_type_of
 from events.topics import TOPIC_NAMES
 from events.types.checkpoints import CheckpointSaved
+from events.types.sessions import SessionOpened
 from events.types.vocabulary import ERROR_KINDS, ErrorCode
 from training_sdk import wire
 
@@ -64,6 +65,13 @@ def test_a_checkpoint_of_version_1_is_read_as_one_of_version_2() -> None:
     assert isinstance(old, CheckpointSaved) and isinstance(new, CheckpointSaved)
     assert (old.step, new.step) == (None, 250)
     assert old == new.model_copy(update={"step": None})
+
+
+def test_a_session_of_version_1_did_not_say_how_many_epochs_were_done() -> None:
+    old, new = (decode(golden_record(BY_WIRE_NAME[f"training.session.opened.v{n}"])).data for n in (1, 2))
+    assert isinstance(old, SessionOpened) and isinstance(new, SessionOpened)
+    assert (old.resume_epoch, new.resume_epoch) == (None, 3)
+    assert old == new.model_copy(update={"resume_step": 0, "resume_epoch": None})
 
 
 def test_only_the_newest_version_of_a_type_is_written_and_every_older_one_leads_to_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from producers.relay import Relay
 from tests.running import DATASET, JOB
 from tests.services import World
 from tests.waiting import eventually
-from training_sdk.wire import WireEvent
+from training_sdk.wire import METRICS, WireEvent
 
 
 @pytest_asyncio.fixture
@@ -154,9 +155,22 @@ async def test_a_crash_between_sending_and_noting_it_keeps_the_numbers(pool: Poo
     again = await outbox.take_unsent(pool)  # the process that took them is gone
     assert [(found.id, found.event.seq) for found in first] == [(found.id, found.event.seq) for found in again]
     opened = [found.event for found in first if found.event.seq == 1]
-    assert {message.type for message in opened} == {"training.session.opened.v1"}
+    assert {message.type for message in opened} == {"training.session.opened.v2"}
     # Each attempt of a job is a session of its own, on each topic: created belongs to none yet.
     assert len({(message.session, message.topic) for message in opened}) == len(opened) == 3
+
+
+async def test_the_creation_of_a_run_by_hand_says_what_early_stopping_is_to_watch(pool: Pool) -> None:
+    wanted = {"metric": "mAP50", "patience": 2}
+    description = DatasetRegistered.model_validate(DATASET)
+    dataset = await accept(pool, None, RegisterDataset(description=description), None, now())
+    for launch in (False, True):
+        config = {"imgsz": 64, "epochs": 50, "early_stopping": wanted}
+        command = CreateJob.model_validate({**JOB, "dataset_id": dataset.id, "config": config, "launch": launch})
+        job_id = (await accept(pool, None, command, None, now())).id
+        sent = [found.event for found in await outbox.take_unsent(pool)]
+        opened = [one for one in sent if one.key == str(job_id) and one.topic == METRICS]
+        assert [(one.attempt, json.loads(one.data)["early_stopping"]) for one in opened] == [(1, wanted)] * (not launch)
 
 
 async def test_migrations_run_once_and_a_changed_one_is_refused(world: World, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from training_sdk.wire import JOBS, METRICS
 CONFIG = {"imgsz": 64, "epochs": 50, "early_stopping": {"metric": "mAP50", "patience": 2}}
 OPENED = """
 SELECT data FROM write.outbox
-WHERE job_id = $1 AND topic = 'training.metrics' AND type = 'training.session.opened.v1'
+WHERE job_id = $1 AND topic = 'training.metrics' AND type = 'training.session.opened.v2'
 """
 WAITING_FOR_A_LOCK = """
 SELECT count(*) FROM pg_stat_activity

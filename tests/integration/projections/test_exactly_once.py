@@ -41,10 +41,14 @@ def some_runs(source: random.Random) -> list[Event[Fact]]:
     for job_id in (25, 26):
         for attempt in (1, 2):
             session = f"{job_id}{attempt}".ljust(32, "0")
-            facts: list[tuple[str, Fact]] = [(topic, session_opened(resume_step=3)) for topic in (JOBS, METRICS, LOGS)]
+            opened = session_opened(resume_step=3, resume_epoch=source.choice((None, 0, 2)))
+            facts: list[tuple[str, Fact]] = [(topic, opened) for topic in (JOBS, METRICS, LOGS)]
             facts += [(JOBS, job_created()), (JOBS, job_started(pid=attempt))]
             for number in range(source.randint(3, 8)):
                 facts.append((METRICS, metrics_reported({"loss": [0.5] * source.randint(1, 400)}, first_step=number)))
+                validated = metrics_reported({"mAP50": [0.1]}, phase="val", first_step=None, epoch=number)
+                facts.append((METRICS, validated))
+                facts.append((METRICS, metrics_reported({"mAP50": [0.2]}, phase="val", first_step=number, epoch=2)))
                 facts.append((LOGS, log_written(f"line {number}", "and another")))
             facts.append((JOBS, job_completed()))
             seqs: dict[str, int] = {}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
+from api.metrics.routes import queries as history_queries
+from api.metrics.series import load_series
 from events.envelope import Event
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
@@ -106,6 +108,41 @@ async def test_the_latest_attempt_wins_from_its_resume_step_on(pool: Pool) -> No
     kept = {row["step"]: row["value"] for row in rows if not row["superseded"]}
     assert kept == {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0, 5: 2.0, 6: 2.0, 7: 2.0}
     assert len(rows) == 11
+
+
+async def test_epochs_that_a_later_attempt_never_reached_count_nowhere_also_when_they_come_late(pool: Pool) -> None:
+    def validated(epoch: int, attempt: int, seq: int) -> Event[Fact]:
+        data = metrics_reported({"mAP50": [epoch / 10]}, phase="val", first_step=None, epoch=epoch)
+        return event(data, attempt=attempt, session=f"{attempt}" * 32, seq=seq)
+
+    opened = session_opened(resume_epoch=5)  # its checkpoint names no step
+    await given(
+        pool,
+        [
+            *(validated(epoch, 1, epoch) for epoch in range(1, 8)),
+            event(metrics_reported({"loss": [1.0]}, epoch=5), session="1" * 32, seq=8),
+            event(metrics_reported({"loss": [2.0]}, epoch=6), session="1" * 32, seq=9),
+            event(opened, seq=1, topic=METRICS, attempt=2, session="2" * 32),
+            validated(8, 1, 10),
+            validated(6, 2, 2),
+        ],
+    )
+    rows = await all_rows(pool)
+    assert sorted((row["epoch"], row["attempt"]) for row in rows["metric_epochs"]) == [
+        *((epoch, 1) for epoch in range(1, 6)),
+        (6, 2),
+    ]
+    kept = [(row["name"], row["epoch"], row["attempt"]) for row in rows["training_metrics"] if not row["superseded"]]
+    assert sorted(kept) == [
+        ("train/loss", 5, 1),
+        *(("val/mAP50", epoch, 1) for epoch in range(1, 6)),
+        ("val/mAP50", 6, 2),
+    ]
+    async with transaction(pool, readonly=True) as tx:
+        (loss, series) = await load_series(tx, 25, ["train/loss", "val/mAP50"], None)
+        history = [row["value"] for row in await history_queries.history(tx, job_id=25) if row["name"] == "val/mAP50"]
+    assert loss.values.tolist() == [1.0]
+    assert series.values.tolist() == history == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
 
 
 async def test_log_lines_get_numbers_that_are_the_same_at_every_replay(pool: Pool) -> None:

@@ -7,9 +7,10 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from api.metrics.series import _series
+from api.metrics.series import Resume, _series
 
 NONE = math.nan
+ANEW, UNSAID = Resume(0, 0), Resume(None, None)
 
 
 def array(values: Sequence[float], kind: str = "d") -> bytes:
@@ -27,7 +28,7 @@ def chunk(attempt: int, first_offset: int, *points: tuple[float, float, float]) 
     return attempt, {**columns, "points_values": array(values), "log_offsets": array(offsets, "q")}
 
 
-def read(chunks: list[tuple[int, Any]], resumes: dict[int, int]) -> list[float]:
+def read(chunks: list[tuple[int, Any]], resumes: dict[int, Resume]) -> list[float]:
     values: list[float] = _series("train/loss", chunks, resumes, None).values.tolist()
     return values
 
@@ -35,17 +36,30 @@ def read(chunks: list[tuple[int, Any]], resumes: dict[int, int]) -> list[float]:
 def test_a_later_attempt_replaces_the_steps_that_it_writes_again() -> None:
     first = chunk(1, 0, (1, 1, 0.1), (2, 1, 0.2), (3, 2, 0.3))
     second = chunk(2, 9, (3, 2, 30), (4, 2, 40))
-    assert read([first, second], {1: 0, 2: 3}) == [0.1, 0.2, 30, 40]
+    assert read([first, second], {1: ANEW, 2: Resume(3, None)}) == [0.1, 0.2, 30, 40]
 
 
 def test_a_later_attempt_replaces_the_epochs_that_it_reports_again() -> None:
     first = chunk(1, 0, (NONE, 1, 0.1), (NONE, 2, 0.2), (NONE, 3, 0.3))
     second = chunk(2, 9, (NONE, 3, 30))
     third = chunk(3, 20, (NONE, 3, 300), (NONE, 4, 400))
-    assert read([first, second, third], {1: 0, 2: 21, 3: 21}) == [0.1, 0.2, 300, 400]
+    assert read([first, second, third], {1: ANEW, 2: UNSAID, 3: UNSAID}) == [0.1, 0.2, 300, 400]
 
 
 def test_one_attempt_may_report_an_epoch_twice_and_an_attempt_without_reports_replaces_none() -> None:
     first = [chunk(1, 0, (NONE, 1, 0.1), (NONE, 1, 0.2)), chunk(1, 5, (NONE, 1, 0.3))]
-    assert read(first, {1: 0}) == [0.1, 0.2, 0.3]
-    assert read(first, {1: 0, 2: 5}) == [0.1, 0.2, 0.3]
+    assert read(first, {1: ANEW}) == [0.1, 0.2, 0.3]
+    assert read(first, {1: ANEW, 2: Resume(5, None)}) == [0.1, 0.2, 0.3]
+
+
+def test_what_a_later_attempt_never_reached_again_does_not_stay() -> None:
+    whole = chunk(1, 0, *((NONE, epoch, epoch / 10) for epoch in range(1, 9)))
+    again = chunk(2, 9, (NONE, 1, 10), (NONE, 2, 20))
+    assert read([whole, again], {1: ANEW, 2: ANEW}) == [10, 20]
+    assert read([whole], {1: ANEW, 2: Resume(None, 5)}) == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_steps_are_compared_by_epoch_where_no_step_was_said_and_stay_where_nothing_was() -> None:
+    steps = chunk(1, 0, (1, 1, 0.1), (2, 1, 0.2), (3, 2, 0.3), (4, NONE, 0.4))
+    assert sorted(read([steps], {2: Resume(None, 1)})) == [0.1, 0.2, 0.4]
+    assert len(read([steps], {2: UNSAID})) == 4

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from training_sdk import TrainerSDK
+from training_sdk.opening import create_session
 from training_sdk.settings import RunSettings, SettingsError
 
 NEWEST = {
@@ -136,7 +138,7 @@ def test_secrets_do_not_show_in_the_representation() -> None:
     assert "SECRET" not in repr(RunSettings.from_env({"S3_SECRET_KEY": "SECRET", "CONFIG": '{"a": "SECRET"}'}))
 
 
-def test_what_to_go_on_from_is_read_and_nothing_means_from_the_beginning() -> None:
+def test_what_to_go_on_from_is_read_and_nothing_means_from_the_beginning(tmp_path: Path) -> None:
     resumed = RunSettings.from_env(
         {
             "TRAINING_RESUME_URI": "s3://c/checkpoints/25/attempt-1/ab.pt",
@@ -152,6 +154,12 @@ def test_what_to_go_on_from_is_read_and_nothing_means_from_the_beginning() -> No
         7,
     )
     sdk = TrainerSDK(resumed)
+    session = create_session(replace(resumed, spool_dir=tmp_path), pytest.fail)
+    assert (session.about.opened["resume_epoch"], session.about.opened["resume_step"]) == (3, 301)
+    session.let_go()
+    anew = create_session(RunSettings.from_env({"EPOCHLOG_SPOOL_DIR": str(tmp_path)}), pytest.fail)
+    assert (anew.about.opened["resume_epoch"], anew.about.opened["resume_step"]) == (0, 0)
+    anew.let_go()
     assert (sdk.resume_epoch, sdk.resume_step) == (3, 301)
     new = TrainerSDK(RunSettings.from_env({}))
     assert (new.resume_checkpoint(), new.resume_epoch, new.resume_step) == (None, 0, 0)

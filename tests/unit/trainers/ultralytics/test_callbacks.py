@@ -326,7 +326,7 @@ def test_another_rank_than_0_reports_nothing_of_the_run(tmp_path: Path, monkeypa
         assert not run.trainer.stop, "rank 0's word is shared by Ultralytics; one's own would leave the others waiting"
         run.trainer.call("teardown")
         assert {event.type for event in run.log.events} <= {
-            "training.session.opened.v1",
+            "training.session.opened.v2",
             "training.session.closed.v1",
             "training.heartbeat.sent.v1",
             "training.system.sampled.v1",
