@@ -65,7 +65,7 @@ async def test_a_secret_is_in_no_event_no_file_and_no_process_list(migrated_worl
     written = b"\n".join(data_bytes(event.data) for event in await events_of(migrated_world, 25))
     assert b"the token is ***" in written and b"Bearer ***" in written
     assert (b"login with *** fai" if dies else b"https://me:***@example.com/") in written
-    assert TOKEN.encode() not in written
+    assert TOKEN[:6].encode() not in written, "nor a part of it, where a long text was cut"
     for path in migrated_world.folder.rglob("*"):
         # Its last words are its own: they stay in this file.
         if path.is_file() and path != folder / STDERR:
