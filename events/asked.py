@@ -104,8 +104,12 @@ def _ask(job: Job, event: Event[Fact], kind: StopKind, requested_by: str, reason
     if old := stale(job, event):
         return old
     stop = Stop(kind=kind, requested_by=requested_by, reason=reason, requested_at=event.time)
+    if _unexplained(job):
+        return _explained(job, stop)
+    if job.awaits_retry:
+        return {"stop": stop}  # as if it had been asked before it failed: it is not tried again
     if job.ended:
-        return _explained(job, stop) if _unexplained(job) else f"the job is {job.state} already"
+        return f"the job is {job.state} already"
     earlier = job.stop
     if earlier is not None and _RANK[kind] <= _RANK[earlier.kind]:
         return f"a {earlier.kind} was requested already"

@@ -21,6 +21,8 @@ from events.types.jobs import (
 from events.types.vocabulary import ErrorCode, Fact, JsonObject
 
 BETWEEN_ATTEMPTS: Final = frozenset({JobState.QUEUED, JobState.RETRYING, JobState.PAUSED})
+CANNOT_START: Final = 127
+"""The exit code that stands for a command that cannot be started: it cannot be the next time either."""
 _PAUSED: Final[Mapping[str, Any]] = {"state": JobState.PAUSED, "stop": None, "eta_seconds": None}
 
 
@@ -95,7 +97,8 @@ def exited(job: Job, event: Event[Fact], data: ProcessExited) -> Changes:
     elif data.exit_code == 0:
         code, message = ErrorCode.UNKNOWN, "The trainer ended with exit code 0 but never reported how training ended."
     else:
-        code, message = ErrorCode.PROCESS_DIED, f"The trainer's process ended with exit code {data.exit_code}."
+        code = ErrorCode.UNKNOWN if data.exit_code == CANNOT_START else ErrorCode.PROCESS_DIED
+        message = f"The trainer's process ended with exit code {data.exit_code}."
     if data.reason:
         message = f"{message} {data.reason}"
     return {**changes, "state": JobState.FAILED, "error_code": str(code), "error_message": message}
@@ -136,7 +139,9 @@ def _end(job: Job, event: Event[Fact], state: JobState) -> Changes:
     """An end that the trainer reported."""
     if reason := stale(job, event):
         return reason
-    if job.ended and job.ended_by == REPORT:
+    # What failed and was asked to end before its retry has stopped, also where the trainer itself said that it failed.
+    given_up = state is JobState.STOPPED and job.can_retry_by_itself and job.stop is not None
+    if job.ended and job.ended_by == REPORT and not given_up:
         return f"the job is {job.state} already"
     if job.state != state and not may_become(job.state, state):
         return f"a job that is {job.state} cannot become {state}"

@@ -159,7 +159,12 @@ class Job(BaseModel):
         return wanted if isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 0 else RETRIES_DEFAULT
 
     @property
-    def awaits_retry(self) -> bool:
-        """Whether the launcher tries again by itself: a transient cause, and nobody asked for the end."""
+    def can_retry_by_itself(self) -> bool:
+        """Whether it failed of a transient cause, and the launcher has retries left for it."""
         may_be_gone = self.state is JobState.FAILED and is_transient(self.error_code)
-        return may_be_gone and self.launch and self.stop is None and self.retries < self.max_retries
+        return may_be_gone and self.launch and self.retries < self.max_retries
+
+    @property
+    def awaits_retry(self) -> bool:
+        """Whether the launcher tries again by itself: it can, and nobody asked for the end."""
+        return self.can_retry_by_itself and self.stop is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,9 +76,7 @@ async def _accept(tx: Connection, job_id: int | None, command: Body, key: str | 
             return repeated
     situation = await _situation(tx, job_id, command, now)
     if key is None:
-        # A run by hand becomes attempt 1 with its start: before and after it, a callback speaks of the same one.
-        attempt = max(1, situation.job.attempt) if situation.job is not None else 0
-        receipt_key = _receipt_key(job_id, attempt, command, request_hash)
+        receipt_key = _receipt_key(situation.job, command, request_hash)
         if repeated := await _repeat(tx, receipt_key, request_hash):
             return repeated
     decision = decide(situation, command)
@@ -157,12 +155,17 @@ def _hash(name: str, command: Body) -> str:
     return hashlib.sha256(name.encode() + b"\n" + canonical).hexdigest()
 
 
-def _receipt_key(job_id: int | None, attempt: int, command: Body, request_hash: str) -> str | None:
-    if job_id is None or not isinstance(command, Callback):
+def _receipt_key(job: Job | None, command: Body, request_hash: str) -> str | None:
+    if job is None or not isinstance(command, Callback):
         return None
     if isinstance(command, ReportLogs) and any(entry.timestamp is None for entry in command.logs):
         return None
-    return f"body/{job_id}/{attempt}/{request_hash}"
+    # A run by hand becomes attempt 1 with its start: before and after it, a callback speaks of the same one.
+    attempt = str(max(1, job.attempt))
+    if job.revival is not None and not job.launch:
+        # It stays attempt 1 when it goes on: what it says then is not what it said before its pause.
+        attempt = f"{attempt}@{job.revival.requested_at.astimezone(UTC).isoformat()}"
+    return f"body/{job.id}/{attempt}/{request_hash}"
 
 
 TRANSIENT: Final = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)

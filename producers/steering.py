@@ -70,10 +70,11 @@ def retry_job(situation: Situation, command: RetryJob) -> Decision:
 
 
 def _end(job: Job, verb: str, requested: Fact) -> Decision:
-    if job.ended:
+    if job.ended and not job.awaits_retry:
         raise Refused(f"job {job.id} is {job.state} already: there is nothing to {verb}")
     # Nothing runs that could end by itself.
-    at_once = job.state is JobState.PAUSED or (job.state in WAITING and (job.launch or job.attempt == 0))
+    waits = job.state in WAITING and (job.launch or job.attempt == 0)
+    at_once = job.state is JobState.PAUSED or job.awaits_retry or waits
     epoch = job.stopped_at_epoch if job.stopped_at_epoch is not None else job.current_epoch
     return _accepted(job, requested, *([JobStopped(stopped_at_epoch=epoch)] if at_once else []))
 

@@ -15,6 +15,8 @@ class RunState(Enum):
     """Its supervisor is at work."""
     ABANDONED = "abandoned"
     """The supervisor is gone before its work was done: somebody must take over."""
+    SHIPPING = "shipping"
+    """Its process ended; its supervisor ships what it left and records the end."""
     DONE = "done"
     """Ended, shipped and recorded."""
 

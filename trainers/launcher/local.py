@@ -97,6 +97,7 @@ class LocalProcesses:
                 continue
             mark = read_mark(folder / SUPERVISOR_PID)
             alive = (mark is not None and mark.alive()) or str(folder) in starting
-            state = RunState.SUPERVISED if alive else RunState.ABANDONED
+            supervised = RunState.SHIPPING if (folder / EXIT).exists() else RunState.SUPERVISED
+            state = supervised if alive else RunState.ABANDONED
             found.append(Run(int(place.group(1)), int(place.group(2)), state, folder))
         return found

@@ -116,8 +116,8 @@ def plan(
         if job.awaits_retry and now >= retry_at(job, retry_delay_s) and _free(leases.get(job.id), launcher, now):
             reason = f"{job.error_code} may be gone by itself: retry {job.retries + 1} of {job.max_retries}"
             actions.append(Retry(job.id, reason))
-    # Also one whose job paused or ended: its process may still be there, or what it left is being shipped.
-    used = len(runs)
+    # Also one whose job paused or ended: its process may still be there. What an ended one left may take a day to ship.
+    used = sum(run.state is not RunState.SHIPPING for run in runs)
     waiting = [
         job
         for job in sorted(jobs, key=lambda job: (job.created_at or now, job.id))

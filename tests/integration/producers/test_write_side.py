@@ -16,8 +16,8 @@ from events.envelope import Position
 from events.types.datasets import DatasetRegistered
 from producers import outbox
 from producers.accept import accept
-from producers.callbacks import ReportMetrics, ReportStarted
-from producers.commands import CreateJob, RegisterDataset
+from producers.callbacks import Body, ReportCompletion, ReportMetrics, ReportStarted
+from producers.commands import CreateJob, PauseJob, RegisterDataset, ResumeJob
 from producers.database import Pool, connect, open_pool, transaction
 from producers.errors import Invalid, NotFound
 from producers.job_state import load_jobs
@@ -69,6 +69,16 @@ async def test_fifty_same_requests_at_once_are_one(pool: Pool) -> None:
     assert sum(not receipt.repeated for receipt in receipts) == 1
     assert len({receipt.outbox_ids for receipt in receipts}) == 1
     assert all(receipt.answer == {"status": "ok", "job_id": job_id} for receipt in receipts)
+
+
+async def test_what_a_run_by_hand_says_again_after_it_was_resumed_is_no_repeat(pool: Pool) -> None:
+    job_id = await a_job(pool)
+    told: list[Body] = [ReportStarted(pid=1, hostname="pod"), PauseJob(), ReportCompletion(status="stopped")]
+    for state, body in zip(("running", "pausing", "paused", "queued") * 3, (*told, ResumeJob()) * 3, strict=True):
+        assert not (await accept(pool, job_id, body, None, now())).repeated, body
+        assert isinstance(body, PauseJob | ResumeJob) or (await accept(pool, job_id, body, None, now())).repeated
+        async with transaction(pool) as tx:
+            assert str((await load_jobs(tx, [job_id]))[job_id].state) == state
 
 
 async def test_a_refused_request_leaves_nothing_behind(pool: Pool) -> None:

@@ -19,7 +19,7 @@ from tests.running import Running, create_job, register_dataset, running_for_mod
 from tests.services import Services
 from tests.waiting import eventually
 from trainers.processes import ProcessMark, read_json, read_mark
-from trainers.recorder import TRAINER_PID
+from trainers.recorder import EXIT, TRAINER_PID
 
 TRAINERS = '{"epochs": "tests.integration.trainers.epochs_trainer"}'
 STEPS = 10
@@ -136,7 +136,9 @@ async def runs(running: Running, dataset_id: int) -> AsyncIterator[Runs]:
 
 
 async def test_a_run_pauses_and_goes_on_to_the_same_end_as_if_nothing_had_been(runs: Runs) -> None:
-    job_id = await runs.create(epochs=4, step_s=0.05)
+    # Enough that it cannot have come to its end before the pause reaches it, however busy the machine is.
+    epochs = 16
+    job_id = await runs.create(epochs=epochs, step_s=0.05)
     await runs.is_in_epoch(job_id, 2)
     first = await runs.ask(job_id, "pause", requested_by="anna", reason="urgent work")
     again = await runs.ask(job_id, "pause", requested_by="anna", reason="urgent work")
@@ -145,14 +147,14 @@ async def test_a_run_pauses_and_goes_on_to_the_same_end_as_if_nothing_had_been(r
     paused = await runs.becomes(job_id, "paused")
     assert (paused["status"], paused["attempt"], paused["error_code"]) == ("running", 1, None)
     done = paused["current_epoch"]
-    assert 2 <= done < 4
+    assert 2 <= done < epochs
     refused = await runs.ask(job_id, "retry", expected=409)
     assert "is paused: only what failed can be tried again" in refused["detail"]
     await runs.ask(job_id, "resume", requested_by="ben", reason="done")
     await runs.ask(job_id, "resume", requested_by="ben", reason="done")
     job = await runs.becomes(job_id, "completed")
-    assert (job["attempt"], job["current_epoch"], job["integrity"]) == (2, 4, "complete")
-    await runs.has_every_step_once(job_id, 4)
+    assert (job["attempt"], job["current_epoch"], job["integrity"]) == (2, epochs, "complete")
+    await runs.has_every_step_once(job_id, epochs)
     pause, resume = await runs.event(job_id, "pause.requested"), await runs.event(job_id, "resume.requested")
     assert (pause["data"]["requested_by"], pause["data"]["reason"], pause["state"]) == (
         "anna",
@@ -182,11 +184,11 @@ async def test_a_cancelled_run_that_does_not_listen_is_killed_within_seconds(run
 
 async def test_a_run_that_was_killed_is_tried_again_from_its_last_checkpoint(runs: Runs) -> None:
     job_id = await runs.create(epochs=4, kills=1, kill_epoch=3)
-    seen = await runs.becomes(job_id, "failed")
-    assert (seen["error_code"], seen["exit_signal"], seen["attempt"]) == ("PROCESS_DIED", "SIGKILL", 1)
-    assert seen["awaits_retry"] is True
     job = await runs.becomes(job_id, "completed")
     assert (job["attempt"], job["retries"], job["error_code"]) == (2, 1, None)
+    # Not by looking in between: on a busy machine the failure is over before it is seen.
+    killed = next(event for event in await runs.events(job_id) if event["type"] == "training.process.exited.v1")
+    assert (killed["attempt"], killed["data"]["signal"], killed["state"]) == (1, "SIGKILL", "failed")
     retry = (await runs.event(job_id, "retry.requested"))["data"]
     assert retry["automatic"] is True and retry["reason"] == "PROCESS_DIED may be gone by itself: retry 1 of 3"
     launched = await runs.event(job_id, "job.launched")
@@ -243,6 +245,7 @@ async def test_sigterm_from_outside_is_a_graceful_stop(runs: Runs) -> None:
     assert (await runs.exit_of(job_id))["exit_code"] == 0
 
 
+@pytest.mark.full
 async def test_a_run_that_falls_silent_is_lost_and_found_when_it_speaks_again(runs: Runs) -> None:
     job_id = await runs.create(epochs=500)
     await runs.is_in_epoch(job_id, 1)
@@ -273,14 +276,16 @@ async def test_a_launcher_that_is_told_to_end_leaves_its_runs_to_the_next_one(ru
     assert job["attempt"] == 1 and (await runs.exit_of(job_id))["exit_code"] == 0
 
 
+@pytest.mark.full
 async def test_eight_jobs_on_two_slots_finish_and_never_more_than_two_run(runs: Runs) -> None:
     jobs = [await runs.create(epochs=1, step_s=0.01) for _ in range(8)]
     for job_id in jobs:
         assert (await runs.becomes(job_id, "completed", timeout_s=120))["attempt"] == 1
-    moments: list[tuple[str, int]] = []
+    moments: list[tuple[float, int]] = []
     for job_id in jobs:
-        moments.append(((await runs.event(job_id, "job.launched"))["time"], 1))
-        moments.append(((await runs.event(job_id, "process.exited"))["time"], -1))
+        # From when its process began until its end was written down; the log is told of that a moment later.
+        moments.append(((runs.folder(job_id) / TRAINER_PID).stat().st_mtime, 1))
+        moments.append(((runs.folder(job_id) / EXIT).stat().st_mtime, -1))
     at_once = running = 0
     for _, change in sorted(moments):
         running += change

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from trainers.launcher.local import LocalProcesses
 from trainers.launcher.memory import MemoryBackend
 from trainers.launcher.plan import EndStopped, Launch, StartAgain
 from trainers.launcher.settings import Settings
+from trainers.processes import mark_of, write_mark
+from trainers.recorder import EXIT
+from trainers.supervisor import SUPERVISOR_PID
 
 TRAINERS = '{"steady": "tests.chaos.steady_trainer"}'
 
@@ -200,6 +204,22 @@ async def test_a_job_that_cannot_be_started_fails_with_the_reason_and_holds_up_n
     await eventually(lambda: backend.runs() == [], timeout_s=60, what="the well one ends")
     assert await launcher.tick() == [StartAgain(well, 1)], "nobody has read yet that it ran"
     assert backend.runs() == [], "and still it is not started again"
+
+
+async def test_a_run_that_ended_is_shipping_until_its_supervisor_is_done(system: System) -> None:
+    settings = system.settings("host/1", slots=1)
+    backend = LocalProcesses(settings)
+    folder = settings.run_folder(1, 1)
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    mine = mark_of(os.getpid())
+    assert mine is not None
+    write_mark(folder / SUPERVISOR_PID, mine)
+    assert [run.state for run in backend.runs()] == [RunState.SUPERVISED]
+    (folder / EXIT).write_text("{}")
+    assert [run.state for run in backend.runs()] == [RunState.SHIPPING]
+    (folder / SUPERVISOR_PID).unlink()
+    assert [run.state for run in backend.runs()] == [RunState.ABANDONED]
 
 
 async def test_a_run_that_cannot_be_taken_over_now_holds_up_no_other(system: System) -> None:

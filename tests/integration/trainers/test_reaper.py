@@ -108,7 +108,9 @@ async def test_while_the_read_models_are_behind_nothing_is_judged(
 async def test_without_a_broker_nothing_is_judged_and_the_watch_begins_anew(watched: Watched) -> None:
     assert await watched.reaper.look() == []
     away = LogEnds(f"127.0.0.1:{free_port()}")
-    settings = dataclasses.replace(Settings.from_env(watched.world.environment()), lost_after_s=0.1)
+    settings = Settings.from_env(watched.world.environment())
+    # The first one says how often it looks, too.
+    settings = dataclasses.replace(settings, lost_after_s=0.1, lost_after_http_s=0.1)
     reaper = Reaper(watched.pool, MemoryBackend(), settings, away)
     running = asyncio.create_task(reaper.run())
     await asyncio.sleep(SILENCE_S * 3)

@@ -36,6 +36,7 @@ RETRY = RetryRequested(requested_by="ben", reason="once more")
 AUTOMATIC = RetryRequested(requested_by="launcher", reason="retry 1 of 3", automatic=True)
 LIMIT = LimitExceeded(limit="max_seconds", allowed=5, used=5.2, error_code="TIMEOUT", reason="5.2 s, allowed are 5")
 STOPPED = JobStopped(stopped_at_epoch=4)
+NOT_UPLOADED = JobFailed(error_code="CHECKPOINT_UPLOAD_FAILED", error_message="m")
 DIED, KILLED = process_exited(exit_code=1), process_exited(signal="SIGKILL")
 DECIDED = StopDecided(decision_id="d", rule="patience", metric="val/mAP50", reason="no improvement")
 
@@ -80,6 +81,10 @@ def ignored(job: Job, fact: Fact, attempt: int = 1) -> str | None:
         ((*RUNNING, PAUSE, KILLED, RESUME, JobFailed(error_code="OOM", error_message="m")), "queued", None),
         ((*RUNNING, PAUSE, STOPPED, RESUME, DECIDED), "queued", None),
         ((*RUNNING, PAUSE, KILLED, RESUME, job_completed()), "completed", None),
+        # Asked for before it is tried again.
+        ((*RUNNING, KILLED, STOP, STOPPED), "stopped", "USER_STOPPED"),
+        ((*RUNNING, NOT_UPLOADED, STOP, STOPPED), "stopped", "USER_STOPPED"),
+        ((*RUNNING, NOT_UPLOADED, STOPPED), "failed", "CHECKPOINT_UPLOAD_FAILED"),
         ((*RUNNING, KILLED, AUTOMATIC), "retrying", "PROCESS_DIED"),
         ((*RUNNING, KILLED, AUTOMATIC, job_completed()), "completed", None),
         ((*RUNNING, KILLED, AUTOMATIC, (2, LAUNCHED)), "starting", None),
@@ -125,6 +130,20 @@ def test_a_request_that_the_log_has_after_the_end_that_it_caused_still_explains_
 def test_an_end_that_the_trainer_explained_stays(end: Fact, late: Fact) -> None:
     job = after(*RUNNING, end)
     assert ignored(job, late) == f"the job is {job.state} already"
+
+
+@pytest.mark.parametrize("asked", [STOP, CANCEL])
+def test_what_failed_and_was_asked_to_stop_is_not_tried_again_whichever_the_log_has_first(asked: Fact) -> None:
+    asked_first, failed_first = after(*RUNNING, asked, NOT_UPLOADED), after(*RUNNING, NOT_UPLOADED, asked)
+    for job in (asked_first, failed_first):
+        assert (job.state, job.error_code) == (JobState.FAILED, "CHECKPOINT_UPLOAD_FAILED")
+        assert job.can_retry_by_itself and not job.awaits_retry
+
+
+def test_a_trainer_that_cannot_be_started_is_not_tried_again() -> None:
+    job = after(CREATED, LAUNCHED, process_exited(exit_code=127))
+    assert (job.state, job.error_code, job.awaits_retry) == (JobState.FAILED, "UNKNOWN", False)
+    assert after(CREATED, LAUNCHED, DIED).awaits_retry
 
 
 def test_a_request_replaces_only_one_that_asks_for_less() -> None:

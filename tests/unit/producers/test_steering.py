@@ -8,7 +8,7 @@ import pytest
 
 from events.evolution import evolve
 from events.job import Job, StopKind
-from events.types.jobs import JobLaunched, JobLost, JobStopped, StopRequested
+from events.types.jobs import JobFailed, JobLaunched, JobLost, JobStopped, StopRequested
 from events.types.requests import CancelRequested, LimitExceeded, PauseRequested, ResumeRequested, RetryRequested
 from events.types.vocabulary import Fact
 from producers.callbacks import Body, ReportCompletion, ReportStarted
@@ -36,6 +36,7 @@ STOP, CANCEL, PAUSE = StopRequested(**ASKED), CancelRequested(**ASKED), PauseReq
 RESUME, RETRY = ResumeRequested(**ASKED), RetryRequested(**ASKED)
 STOPPED, DIED = JobStopped(), process_exited(signal="SIGKILL")
 PAUSED, FAILED = (*RUNNING, PAUSE, STOPPED), (*RUNNING, DIED)
+NOT_UPLOADED = JobFailed(error_code="CHECKPOINT_UPLOAD_FAILED", error_message="m")
 LIMIT = LimitExceeded(limit="max_seconds", allowed=1, used=2, error_code="TIMEOUT", reason="too long")
 LOST = JobLost(reason="silence")
 
@@ -56,6 +57,8 @@ def ask(command: Body, *given: Fact) -> Decision:
         (StopJob(), PAUSED, ["StopRequested", "JobStopped"]),
         (StopJob(), (*PAUSED, RESUME), ["StopRequested", "JobStopped"]),
         (StopJob(), (*FAILED, RETRY), ["StopRequested", "JobStopped"]),
+        (StopJob(), FAILED, ["StopRequested", "JobStopped"]),
+        (CancelJob(), (*RUNNING, NOT_UPLOADED), ["CancelRequested", "JobStopped"]),
         (StopJob(), (BY_HAND,), ["StopRequested", "JobStopped"]),
         (CancelJob(), RUNNING, ["CancelRequested"]),
         (CancelJob(), (*RUNNING, STOP), ["CancelRequested"]),
@@ -118,7 +121,9 @@ def test_what_was_asked_for_already_is_answered_again_and_changes_nothing(
         (StopJob(), (*RUNNING, job_completed()), "completed already: there is nothing to stop"),
         (StopJob(), (*RUNNING, LIMIT, STOPPED), "failed already: there is nothing to stop"),
         (CancelJob(), (*RUNNING, job_completed()), "nothing to cancel"),
-        (CancelJob(), FAILED, "nothing to cancel"),
+        (CancelJob(), (*RUNNING, JobFailed(error_code="OOM", error_message="m")), "nothing to cancel"),
+        (CancelJob(), (*FAILED, STOP, STOPPED), "stopped already: there is nothing to cancel"),
+        (CancelJob(), (BY_HAND, job_started(), DIED), "nothing to cancel"),
         (PauseJob(), (*RUNNING, job_completed()), "nothing to pause"),
         (PauseJob(), (*RUNNING, STOP), "is being ended, as api asked"),
         (PauseJob(), (*RUNNING, LOST), "is lost"),

@@ -50,7 +50,7 @@ COMMANDS: dict[str, Body] = {
     "lost": JudgeLost(reason="silence"),
     "found": JudgeFound(reason="a word"),
 }
-TRAINER = ("tick", "start", "checkpoint", "obey", "die", "complete", "fail", "limit", "launcher dies")
+TRAINER = ("tick", "start", "checkpoint", "obey", "die", "complete", "fail", "fail to upload", "limit", "launcher dies")
 QUIET = (JobState.COMPLETED, JobState.STOPPED, JobState.FAILED, JobState.PAUSED)
 MINUTE = timedelta(minutes=1)
 
@@ -139,6 +139,9 @@ class Machine:
                 self.end(JobCompleted(), process_exited(exit_code=0))
             case "fail":
                 self.end(JobFailed(error_code="OOM", error_message="m"), process_exited(exit_code=1))
+            case "fail to upload":
+                failed = JobFailed(error_code="CHECKPOINT_UPLOAD_FAILED", error_message="m")
+                self.end(failed, process_exited(exit_code=1))
             case "limit" if self.process is not None:
                 excess = LimitExceeded(limit="max_seconds", allowed=1, used=2, error_code="TIMEOUT", reason="long")
                 self.happen(excess, self.process)
@@ -197,7 +200,7 @@ def test_a_cancel_ends_whatever_goes_on(given_steps: list[str]) -> None:
         else:
             machine.trainer(step)
     if not machine.ask(CancelJob()):
-        assert machine.job is not None and machine.job.ended
+        assert machine.job is not None and machine.job.ended and not machine.job.awaits_retry
         return
     machine.settle("complete")
     assert machine.state() in (JobState.STOPPED, JobState.COMPLETED, JobState.FAILED)

@@ -45,8 +45,16 @@ def test_a_running_job_holds_its_slot() -> None:
     assert plan([running, job(2)], {}, [run(1)], 2, ME, NOON) == [Launch(2, 1, "attempt 1: a slot is free")]
 
 
-def test_a_run_whose_spool_is_still_shipped_holds_its_slot() -> None:
+def test_a_run_whose_job_ended_holds_its_slot_while_its_process_is_there() -> None:
     assert plan([job(2, JobState.QUEUED)], {}, [run(1)], 1, ME, NOON) == []
+
+
+def test_a_run_that_ended_and_is_still_shipped_holds_no_slot_and_keeps_its_job_from_a_second_attempt() -> None:
+    shipping = [run(1, RunState.SHIPPING)]
+    jobs = [job(1, JobState.QUEUED, attempt=1), job(2, JobState.QUEUED)]
+    assert plan(jobs, {}, shipping, 1, ME, NOON) == [Launch(2, 1, "attempt 1: a slot is free")]
+    assert plan([job(1, JobState.RUNNING)], {}, shipping, 1, ME, NOON) == []
+    assert plan([job(1, JobState.STARTING)], {}, shipping, 1, ME, NOON) == []
 
 
 def test_a_job_for_a_trainer_run_by_hand_is_left_alone() -> None:
