@@ -66,8 +66,8 @@ async def test_registering_the_same_again_changes_nothing(running: Running, clie
 
 
 async def test_models_are_found_by_framework_task_size_and_words(client: httpx.AsyncClient) -> None:
-    for name in ("yolo11n", "yolo11s", "yolo11n-seg"):
-        last = await client.post("models", json={**MODELS[name], "framework": "shop"})
+    for name, task in (("yolo11n", "detection"), ("yolo11s", "detection"), ("yolo11n-seg", "segmentation")):
+        last = await client.post("models", json={**MODELS[name], "framework": "shop", "task_types": [task]})
     await client.get("models", params={"after": last.headers["Epochlog-Position"]})
 
     async def names(**filters: Any) -> list[str]:
@@ -172,7 +172,7 @@ async def test_a_job_is_refused_with_every_problem_of_its_configuration(
 ) -> None:
     body = {
         **JOB,
-        "model_name": "yolo11n.pt",
+        "model_name": "yolo11n-seg.pt",
         "framework": None,
         "dataset_id": dataset_id,
         "task_type": "classification",
