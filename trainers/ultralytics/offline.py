@@ -31,7 +31,8 @@ def switch_off_reporters() -> None:
     """In the run's settings file, which the processes of multi-GPU training read as well."""
     from ultralytics import settings
 
-    settings.update({**dict.fromkeys(REPORTERS, False), "api_key": ""})  # type: ignore[no-untyped-call]
+    update: Any = settings.update  # untyped there, or not, as mypy happens to come by
+    update({**dict.fromkeys(REPORTERS, False), "api_key": ""})
 
 
 def refuse_downloads() -> None:
