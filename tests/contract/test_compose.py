@@ -12,6 +12,7 @@ import yaml
 from jsonschema.validators import validator_for
 
 from stack.services import SERVICES
+from trainers.catalogue import FRAMEWORKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -44,9 +45,16 @@ def test_it_fits_the_compose_specifications_schema() -> None:
 
 def test_its_services_are_those_of_the_local_stack_and_wait_for_the_same() -> None:
     services = compose()["services"]
-    assert list(services) == [service.name for service in SERVICES]
+    # One machine has the packages of every framework, an image those of one: the others have services of their own.
+    names = [service.name for service in SERVICES]
+    more = [f"{what}-{framework}" for what in ("launcher", "catalogue") for framework in list(FRAMEWORKS)[1:]]
+    assert list(services) == [*names, *more]
     for service in SERVICES:
-        assert set(services[service.name].get("depends_on", {})) == set(service.needs), service.name
+        for name in (service.name, *(name for name in more if name.startswith(f"{service.name}-"))):
+            assert set(services[name].get("depends_on", {})) == set(service.needs), name
+    for framework in list(FRAMEWORKS)[1:]:
+        assert services[f"launcher-{framework}"]["build"] == services[f"catalogue-{framework}"]["build"]
+        assert services[f"launcher-{framework}"]["volumes"] == [f"runs-{framework}:/data"]
 
 
 def test_every_service_is_watched_and_every_store_keeps_its_data_in_a_named_volume() -> None:

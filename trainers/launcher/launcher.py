@@ -19,6 +19,7 @@ from producers.commands import LaunchJob, QueueJob, RecordFailure, RecordStopped
 from producers.database import Pool, connect, transaction
 from producers.errors import NotAccepted
 from producers.job_state import load_dataset, load_jobs, load_open_jobs
+from trainers.catalogue import FRAMEWORKS
 from trainers.launcher.backend import Backend, RunState
 from trainers.launcher.environment import InvalidEnvironment
 from trainers.launcher.leases import acquire, hold, read_leases
@@ -74,7 +75,7 @@ class Launcher:
         """Look once and act. Returns what was planned."""
         runs = self._backend.runs()
         async with transaction(self._pool, readonly=True, snapshot=True) as tx:
-            jobs = await load_open_jobs(tx)
+            jobs = {job_id: job for job_id, job in (await load_open_jobs(tx)).items() if self._is_for_us(job)}
             leases = await read_leases(tx)
             abandoned = [run.job_id for run in runs if run.state is RunState.ABANDONED]
             of_runs = await load_jobs(tx, abandoned)
@@ -95,6 +96,10 @@ class Launcher:
             if job is not None:
                 await self._act(action, job)
         return actions
+
+    def _is_for_us(self, job: Job) -> bool:
+        """A framework that is not installed here is another launcher's; what nobody knows is anybody's to refuse."""
+        return job.framework in self._settings.frameworks or job.framework not in FRAMEWORKS
 
     async def _act(self, action: Action, job: Job) -> None:
         match action:

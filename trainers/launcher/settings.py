@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainers.catalogue import Framework, frameworks
+from trainers.catalogue import FRAMEWORKS, Framework, frameworks
 from trainers.launcher.plan import RETRY_DELAY_S
 
 
@@ -30,6 +30,7 @@ class Settings:
     models_bucket: str
     mlflow_tracking_uri: str
     frameworks: Mapping[str, Framework]
+    """Those whose packages are here: an image has those of one, and another launcher runs the others' jobs."""
     grace_s: float
     """From SIGTERM to SIGKILL of a run that was asked to stop or to pause."""
     cancel_grace_s: float
@@ -65,7 +66,11 @@ class Settings:
             checkpoints_bucket=environment.get("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
             models_bucket=environment.get("EPOCHLOG_MODELS_BUCKET") or "training-models",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
-            frameworks=frameworks(environment.get("EPOCHLOG_TRAINERS")),
+            frameworks={
+                name: framework
+                for name, framework in frameworks(environment.get("EPOCHLOG_TRAINERS")).items()
+                if name not in FRAMEWORKS or framework.installed
+            },
             grace_s=float(environment.get("EPOCHLOG_STOP_GRACE_S") or 120),
             cancel_grace_s=float(environment.get("EPOCHLOG_CANCEL_GRACE_S") or 10),
             retry_delay_s=float(environment.get("EPOCHLOG_RETRY_DELAY_S") or RETRY_DELAY_S),

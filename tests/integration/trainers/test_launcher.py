@@ -206,6 +206,16 @@ async def test_a_job_that_cannot_be_started_fails_with_the_reason_and_holds_up_n
     assert backend.runs() == [], "and still it is not started again"
 
 
+async def test_a_framework_that_is_not_installed_here_is_left_to_another_launcher(system: System) -> None:
+    timm = await system.create(framework="timm", task_type="classification", model_name="resnet10t")
+    here = {name: found for name, found in system.settings("host/1").frameworks.items() if name != "timm"}
+    backend = MemoryBackend()
+    launcher = Launcher(system.pool, backend, dataclasses.replace(system.settings("host/1"), frameworks=here))
+    assert await launcher.tick() == []
+    assert await system.lease_of(timm) is None, "nor is it held against the other"
+    assert [action.job_id for action in await system.launcher("host/2", backend).tick()] == [timm]
+
+
 async def test_a_run_that_ended_is_shipping_until_its_supervisor_is_done(system: System) -> None:
     settings = system.settings("host/1", slots=1)
     backend = LocalProcesses(settings)
