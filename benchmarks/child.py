@@ -18,6 +18,8 @@ from benchmarks.reporters import OPEN, Reporter
 from benchmarks.workload import Workload, train_metrics, val_metrics
 
 WARM_UP_CALLS: Final = 200
+BEAT: Final = "called"
+"""Name of the metric that holds the time of its own call."""
 
 
 def say(**content: Any) -> None:
@@ -34,7 +36,7 @@ def main() -> None:
             reporter.log(1, step, "train", train_metrics(step))
     say(ready=True)
     sys.stdin.readline()
-    {"calls": _calls, "points": _points}[task](reporter, options)
+    {"calls": _calls, "points": _points, "beats": _beats}[task](reporter, options)
     sys.stdin.readline()
 
 
@@ -75,6 +77,15 @@ def _points(reporter: Reporter, options: dict[str, Any]) -> None:
     logged = time.time()
     reporter.close()
     say(began=began, logged=logged, closed=time.time())
+
+
+def _beats(reporter: Reporter, options: dict[str, Any]) -> None:
+    """One report now and then, whose value is the time at which it was made."""
+    for step in range(1, int(options["count"]) + 1):
+        reporter.log(1, step, "train", {BEAT: time.time()})
+        time.sleep(float(options["interval_s"]))
+    reporter.close()
+    say(done=True)
 
 
 if __name__ == "__main__":

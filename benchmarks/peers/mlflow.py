@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import httpx
@@ -59,6 +60,38 @@ def ingest_batched(tracking_uri: str, workload: Workload, names: tuple[str, ...]
     for start in range(0, len(pending), BATCH):
         client.log_batch(run_id, metrics=pending[start : start + BATCH])
     return run_id, time.perf_counter() - began
+
+
+def ingest_several(tracking_uri: str, runs: int, workload: Workload) -> float:
+    """As many runs at once, each in a thread of its own; seconds until all of it is queryable."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(runs) as pool:
+        list(pool.map(lambda _: ingest_batched(tracking_uri, workload), range(runs)))
+    return time.perf_counter() - began
+
+
+def values_of(tracking_uri: str, run_name: str, name: str) -> list[float]:
+    """What a metric of the run of that name has by now, in the order of its steps."""
+    with httpx.Client(base_url=f"{tracking_uri}/api/2.0/mlflow/", timeout=30) as client:
+        experiment = client.get("experiments/get-by-name", params={"experiment_name": EXPERIMENT})
+        if experiment.status_code == httpx.codes.NOT_FOUND:
+            return []
+        experiment.raise_for_status()
+        wanted = {
+            "experiment_ids": [experiment.json()["experiment"]["experiment_id"]],
+            "filter": f"attributes.run_name = '{run_name}'",
+            "max_results": 1,
+        }
+        answer = client.post("runs/search", json=wanted)
+        answer.raise_for_status()
+        runs = answer.json().get("runs") or []
+        if not runs:
+            return []
+        query = {"run_id": runs[0]["info"]["run_id"], "metric_key": name}
+        history = client.get("metrics/get-history", params=query)
+        history.raise_for_status()
+    found = sorted(history.json().get("metrics", []), key=lambda metric: int(metric.get("step", 0)))
+    return [float(metric["value"]) for metric in found]
 
 
 def read_series(tracking_uri: str, run_id: str, name: str) -> int:
