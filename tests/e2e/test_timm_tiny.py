@@ -149,6 +149,7 @@ async def test_a_training_learns_and_its_checkpoints_and_pictures_are_kept(tiny:
     assert not asked_hosts.exists(), f"a trainer asks no other host: {asked_hosts.read_text()}"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(TRAINING_TIMEOUT_S + 60)
 async def test_a_paused_training_goes_on_where_it_was(tiny: Tiny) -> None:
     epochs = 20

@@ -168,6 +168,7 @@ async def test_a_classifier_learns_and_reports_epochs_steps_checkpoints_pictures
     assert not asked_hosts.exists(), f"a trainer asks no other host: {asked_hosts.read_text()}"
 
 
+@pytest.mark.full
 @pytest.mark.timeout(TRAINING_TIMEOUT_S + 60)
 async def test_a_detector_trains_and_reports_what_it_finds(tiny: Tiny) -> None:
     job_id = await create_job(
@@ -188,6 +189,7 @@ async def test_a_detector_trains_and_reports_what_it_finds(tiny: Tiny) -> None:
     assert values[-1] < values[0]
 
 
+@pytest.mark.full
 @pytest.mark.timeout(2 * TRAINING_TIMEOUT_S)
 async def test_a_paused_training_ends_at_a_whole_epoch_and_goes_on_from_there(tiny: Tiny) -> None:
     epochs = 12
@@ -215,6 +217,7 @@ async def test_a_paused_training_ends_at_a_whole_epoch_and_goes_on_from_there(ti
     assert any(message.startswith("Going on after step ") for message in await tiny.messages(job_id))
 
 
+@pytest.mark.full
 @pytest.mark.timeout(TRAINING_TIMEOUT_S)
 async def test_a_wrong_configuration_and_a_missing_data_set_fail_with_their_codes(tiny: Tiny) -> None:
     cache = tiny.running.world.folder / "cache"
