@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import httpx
+import pytest
 
 from stack.processes import stop_runs
 from tests.running import create_job, register_dataset, running_in
@@ -17,6 +18,7 @@ PATIENCE, DECIDING_EPOCH = 2, 4
 CONFIG = {"epochs": 40, "epoch_s": 2.0, "early_stopping": {"patience": PATIENCE}, "primary_metric": "mAP50"}
 
 
+@pytest.mark.full
 async def test_a_launched_run_that_gets_no_better_stops_within_an_epoch(world: World) -> None:
     async with running_in(world) as running:
         dataset_id = await register_dataset(world)

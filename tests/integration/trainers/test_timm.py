@@ -102,7 +102,13 @@ def test_the_same_seed_trains_the_same_model(digits: Path, three_epochs: Run, tm
     assert not same(weights_of(other), weights_of(three_epochs))
 
 
-@pytest.mark.parametrize("advanced", [{}, {"model_ema": True, "mixup_alpha": 0.8, "grad_accum_steps": 3}])
+@pytest.mark.parametrize(
+    "advanced",
+    [
+        pytest.param({}, marks=pytest.mark.full),
+        {"model_ema": True, "mixup_alpha": 0.8, "grad_accum_steps": 3},
+    ],
+)
 def test_sigterm_ends_at_a_whole_epoch_and_a_resumed_run_ends_as_an_uninterrupted_one(
     digits: Path, tmp_path: Path, resume: Any, advanced: dict[str, Any]
 ) -> None:

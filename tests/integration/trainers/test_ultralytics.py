@@ -110,6 +110,7 @@ def resumed_from(checkpoint: dict[str, Any]) -> dict[str, str]:
     }
 
 
+@pytest.mark.full
 async def test_a_pause_after_2_of_5_epochs_changes_neither_epochs_steps_nor_learning_rate(world: World) -> None:
     first = await attempt(world, "sigterm_in_epoch_2")
     assert (first.code, first.one("job.stopped")["stopped_at_epoch"]) == (0, 2), first.output[-4_000:]
