@@ -37,7 +37,7 @@ test: install ## everything that must pass on every change (under 20 minutes)
 	$(PYTHON) -m pytest -m "not full"
 
 test-full: install ## the wide matrix and the long chaos (under 60 minutes)
-	$(PYTHON) -m pytest -m full
+	$(PYTHON) -m pytest -m "full or matrix"
 
 lint: install ## style, types, import rules, generated files
 	$(PYTHON) -m ruff check .

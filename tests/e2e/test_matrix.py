@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.frameworks import TINY_JOBS, TinyJob
 from tests.e2e.product import RUN_TIMEOUT_S, Product, run_of
 
+pytestmark = pytest.mark.matrix
 MANY_EPOCHS = 60
 """More than are trained before a command arrives."""
 
