@@ -58,7 +58,7 @@ benchmarks: install ## measure beside Trackio and MLflow
 
 UV ?= .venv/bin/uv
 COMPILE = $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --no-header --python-version 3.11 pyproject.toml
-GROUPS = api projections launcher ultralytics timm transformers stack dev benchmarks
+GROUPS = api projections launcher ultralytics timm transformers analysis stack dev benchmarks
 lock: ## pin all dependencies again, with hashes
 	$(COMPILE) $(addprefix --group ,$(GROUPS)) --output-file requirements/all.txt
 	for group in api projections ultralytics timm transformers mlflow; do \

@@ -283,6 +283,8 @@ async def test_eight_jobs_on_two_slots_finish_and_never_more_than_two_run(runs: 
         assert (await runs.becomes(job_id, "completed", timeout_s=120))["attempt"] == 1
     moments: list[tuple[float, int]] = []
     for job_id in jobs:
+        # The trainer says that it is done before its process ends; only then is the exit written down.
+        await runs.exit_of(job_id)
         # From when its process began until its end was written down; the log is told of that a moment later.
         moments.append(((runs.folder(job_id) / TRAINER_PID).stat().st_mtime, 1))
         moments.append(((runs.folder(job_id) / EXIT).stat().st_mtime, -1))
