@@ -9,10 +9,11 @@ from typing import Any, Final
 from events import asked, ends
 from events.envelope import Event
 from events.folding import NEW_ATTEMPT, Changes, become, stale
-from events.job import Checkpoint, Job, Session
+from events.job import Checkpoint, Deletion, Job, Session
 from events.lifecycle import JobState
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
+from events.types.deletion import JobDeleted, JobRestored
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -76,6 +77,16 @@ def _created(job: Job, event: Event[Fact], data: JobCreated) -> Changes:
 
 def _described(job: Job, event: Event[Fact], data: JobDescribed) -> Changes:
     return {name: value or None for name, value in data.model_dump(exclude={"requested_by"}, exclude_none=True).items()}
+
+
+def _deleted(job: Job, event: Event[Fact], data: JobDeleted) -> Changes:
+    if job.deletion is not None:
+        return "the job was deleted already"
+    return {"deletion": Deletion(requested_by=data.requested_by, reason=data.reason, deleted_at=event.time)}
+
+
+def _restored(job: Job, event: Event[Fact], data: JobRestored) -> Changes:
+    return {"deletion": None} if job.deletion is not None else "the job is not deleted"
 
 
 def _queued(job: Job, event: Event[Fact], data: JobQueued) -> Changes:
@@ -186,6 +197,8 @@ def _session_closed(job: Job, event: Event[Fact], data: SessionClosed) -> Change
 _HANDLERS: Final[Mapping[type[Fact], Callable[[Job, Event[Fact], Any], Changes]]] = {
     JobCreated: _created,
     JobDescribed: _described,
+    JobDeleted: _deleted,
+    JobRestored: _restored,
     JobQueued: _queued,
     JobLaunched: _launched,
     JobStarted: _started,

@@ -77,6 +77,16 @@ class Revival(BaseModel):
     after_attempt: int
 
 
+class Deletion(BaseModel):
+    """Somebody deleted the job, and nobody restored it since."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requested_by: str
+    reason: str | None = None
+    deleted_at: datetime
+
+
 class Job(BaseModel):
     """One training job. ``created_at`` is None for a stub: events came before the job's creation was read."""
 
@@ -144,6 +154,8 @@ class Job(BaseModel):
     """That the launcher asked for by itself, since somebody last did."""
     exit: ProcessExited | None = None
     sessions: dict[str, Session] = Field(default_factory=dict)
+    deletion: Deletion | None = None
+    """Where it is deleted: hidden from lists, and nothing may be asked of it."""
 
     @property
     def exists(self) -> bool:
@@ -166,5 +178,5 @@ class Job(BaseModel):
 
     @property
     def awaits_retry(self) -> bool:
-        """Whether the launcher tries again by itself: it can, and nobody asked for the end."""
-        return self.can_retry_by_itself and self.stop is None
+        """Whether the launcher tries again by itself: it can, nobody asked for the end, and nobody deleted it."""
+        return self.can_retry_by_itself and self.stop is None and self.deletion is None

@@ -14,6 +14,7 @@ from events import upcasters
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
+from events.types.deletion import JobDeleted, JobRestored
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -79,6 +80,8 @@ EVENT_TYPES: Final = (
     EventType("training.events.dropped", 1, EventsDropped, JOB_TOPICS, "a sender had to leave something out"),
     EventType("training.job.created", 1, JobCreated, (JOBS,), "somebody asked for a training run"),
     EventType("training.job.described", 1, JobDescribed, (JOBS,), "somebody changed its name, tags or notes"),
+    EventType("training.job.deleted", 1, JobDeleted, (JOBS,), "somebody hid the job"),
+    EventType("training.job.restored", 1, JobRestored, (JOBS,), "somebody shows a deleted job again"),
     EventType("training.job.queued", 1, JobQueued, (JOBS,), "the launcher took the job into its queue"),
     EventType("training.job.launched", 1, JobLaunched, (JOBS,), "the launcher started an attempt"),
     EventType("training.job.started", 1, JobStarted, (JOBS,), "the trainer runs"),

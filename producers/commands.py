@@ -94,6 +94,18 @@ class RetryJob(Body):
     automatic: bool = False
 
 
+class DeleteJob(Body):
+    """Hide an ended job; what it did is kept until somebody restores or purges it."""
+
+    reason: Text | None = None
+    requested_by: Text = "api"
+
+
+class RestoreJob(Body):
+    reason: Text | None = None
+    requested_by: Text = "api"
+
+
 class QueueJob(Body):
     reason: Text
 
@@ -163,6 +175,8 @@ Command = (
     | PauseJob
     | ResumeJob
     | RetryJob
+    | DeleteJob
+    | RestoreJob
     | QueueJob
     | LaunchJob
     | RecordStopSignal

@@ -27,7 +27,7 @@ from events.types.jobs import (
 from events.types.logs import LogLine, LogWritten
 from events.types.metrics import MetricsReported
 from events.types.vocabulary import Fact
-from producers import steering
+from producers import deletion, steering
 from producers.callbacks import (
     Body,
     ReportCheckpoint,
@@ -40,6 +40,7 @@ from producers.callbacks import (
 from producers.commands import (
     CancelJob,
     CreateJob,
+    DeleteJob,
     JudgeFound,
     JudgeGone,
     JudgeLost,
@@ -51,6 +52,7 @@ from producers.commands import (
     RecordStopSignal,
     RegisterDataset,
     RegisterModel,
+    RestoreJob,
     ResumeJob,
     RetryJob,
     StopJob,
@@ -69,6 +71,7 @@ LOG_EVENT_BYTES_MAX: Final = RECORD_BYTES_MAX - 1_000
 
 def decide(situation: Situation, command: Body) -> Decision:
     """Raises NotFound, Refused or Invalid. KeyError for a command that stands in no table."""
+    deletion.refuse_if_deleted(situation.job, command)
     return DECIDERS[type(command)](situation, command)
 
 
@@ -348,6 +351,8 @@ DECIDERS: Final[Mapping[type[Body], Callable[[Situation, Any], Decision]]] = {
     PauseJob: steering.pause_job,
     ResumeJob: steering.resume_job,
     RetryJob: steering.retry_job,
+    DeleteJob: deletion.delete_job,
+    RestoreJob: deletion.restore_job,
     QueueJob: _queue_job,
     LaunchJob: _launch_job,
     RecordStopSignal: _record_stop_signal,

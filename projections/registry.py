@@ -49,7 +49,7 @@ class Projection:
 
 
 PROJECTIONS: Final = (
-    Projection("jobs", CORE, JOBS, 4, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
+    Projection("jobs", CORE, JOBS, 5, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
     Projection("artifacts", CORE, JOBS, 1, artifacts.TABLES, {ArtifactSaved: artifacts.record}),
     Projection("checkpoints", CORE, JOBS, 2, checkpoints.TABLES, {CheckpointSaved: checkpoints.record}),
     Projection(

@@ -25,7 +25,9 @@ LEFT JOIN logs_session_marks AS logs ON logs.session = outbox.session AND logs.t
 WHERE outbox.job_id = ANY(:job_ids::bigint[])
   -- No part of what a run did, and may come after its end: an ended job stays ended. What a decision to stop changes in
   -- a job that had ended, its state has at once. A session's opening goes before another row of it, which is looked at.
-  AND outbox.type NOT IN ('training.job.described.v1', 'training.stop.decided.v1')
+  AND outbox.type NOT IN (
+      'training.job.described.v1', 'training.stop.decided.v1', 'training.job.deleted.v1', 'training.job.restored.v1'
+  )
   AND outbox.type NOT LIKE 'training.session.opened.%'
   AND (
       outbox.seq IS NULL

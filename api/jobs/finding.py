@@ -17,8 +17,10 @@ from producers.queries import load_queries
 queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
 Sort = Literal["created", "-created", "started", "-started", "name", "-name", "best_metric", "-best_metric"]
+Deleted = Literal["false", "true", "include"]
 Word = Annotated[str, Field(max_length=255)]
 TAGS_MAX: Final = 50
+WANTED: Final[dict[Deleted, bool | None]] = {"false": False, "true": True, "include": None}
 
 
 class JobFilters(BaseModel):
@@ -38,6 +40,7 @@ class JobFilters(BaseModel):
     tag: Annotated[list[Word], Field(max_length=TAGS_MAX)] = Field(
         default_factory=list, description="a tag that the job has; given several times: all of them"
     )
+    deleted: Deleted = Field(default="false", description="`true`: those that are deleted; `include`: them, too")
     best_metric_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
     best_metric_max: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
@@ -61,6 +64,7 @@ async def find_jobs(
         framework=clean(filters.framework),
         task_type=clean(filters.task_type),
         dataset_id=filters.dataset_id,
+        deleted=WANTED[filters.deleted],
         tags=[clean(tag) for tag in filters.tag],
         best_min=filters.best_metric_min,
         best_max=filters.best_metric_max,
@@ -87,6 +91,7 @@ def fits(job: JobAnswer, filters: JobFilters) -> bool:
         (filters.framework, job.framework),
         (filters.task_type, job.task_type),
         (filters.dataset_id, job.dataset_id),
+        (WANTED[filters.deleted], job.deleted_at is not None),
     )
     if any(wanted is not None and wanted != found for wanted, found in exact) or not set(filters.tag) <= set(job.tags):
         return False

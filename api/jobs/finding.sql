@@ -24,6 +24,7 @@ WITH matching AS (
         LIMIT 1
     ) AS best ON :by_best::boolean OR :best_min::float8 IS NOT NULL OR :best_max::float8 IS NOT NULL
     WHERE job.created_at IS NOT NULL
+      AND (:deleted::boolean IS NULL OR (job.deleted_at IS NOT NULL) = :deleted)
       AND (:status::text IS NULL OR job.status = :status)
       AND (:state::text IS NULL OR job.state = :state)
       AND (:search::text IS NULL OR job.search_text ILIKE '%' || :search || '%')

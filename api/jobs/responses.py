@@ -127,6 +127,9 @@ class JobAnswer(BaseModel):
     created_at: str | None
     started_at: str | None
     completed_at: str | None
+    deleted_at: str | None = Field(description="hidden from lists since then; null where it is not deleted")
+    deleted_by: str | None
+    delete_reason: str | None
 
 
 def _early_stopping(job: Job) -> EarlyStoppingAnswer | None:
@@ -185,4 +188,7 @@ def job_answer(
         created_at=time_text(job.created_at),
         started_at=time_text(job.started_at),
         completed_at=time_text(job.completed_at) if shown else None,
+        deleted_at=time_text(job.deletion.deleted_at) if job.deletion else None,
+        deleted_by=job.deletion.requested_by if job.deletion else None,
+        delete_reason=job.deletion.reason if job.deletion else None,
     )

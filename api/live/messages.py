@@ -10,6 +10,7 @@ import orjson
 
 from events.envelope import Event, Position
 from events.types.checkpoints import CheckpointSaved
+from events.types.deletion import JobDeleted, JobRestored
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -36,6 +37,7 @@ LIVE_TOPICS: Final = (JOBS, METRICS, LOGS)
 JOB_CREATED, JOB_STATUS, PROGRESS, METRIC, CHECKPOINT, LOG, ERROR = (
     *("job_created", "job_status", "progress", "metrics", "checkpoint", "log", "error"),
 )
+JOB_DELETED, JOB_RESTORED = "job_deleted", "job_restored"
 STATUS_CHANGES: Final = (
     *(JobQueued, JobLaunched, JobStarted, StopRequested, StopDecided, JobLost, JobFound),
     *(CancelRequested, PauseRequested, ResumeRequested, RetryRequested, LimitExceeded),
@@ -92,6 +94,14 @@ def _created(data: JobCreated, job_id: int) -> tuple[Frame, ...]:
     return (Frame(JOB_CREATED, json_bytes({"id": job_id, "name": data.name, "status": "pending"})),)
 
 
+def _deleted(data: JobDeleted, job_id: int) -> tuple[Frame, ...]:
+    return (Frame(JOB_DELETED, json_bytes({"id": job_id, "requested_by": data.requested_by, "reason": data.reason})),)
+
+
+def _restored(data: JobRestored, job_id: int) -> tuple[Frame, ...]:
+    return (Frame(JOB_RESTORED, json_bytes({"id": job_id, "requested_by": data.requested_by, "reason": data.reason})),)
+
+
 def _progressed(data: ProgressReported, job_id: int) -> tuple[Frame, ...]:
     shown = {"epoch": data.epoch, "total": data.total_epochs, "phase": data.phase}
     if data.eta_seconds is not None:
@@ -133,6 +143,8 @@ def _logged(data: LogWritten, job_id: int) -> tuple[Frame, ...]:
 
 MESSAGES: Final[Mapping[type[Fact], Callable[[Any, int], tuple[Frame, ...]]]] = {
     JobCreated: _created,
+    JobDeleted: _deleted,
+    JobRestored: _restored,
     ProgressReported: _progressed,
     MetricsReported: _measured,
     CheckpointSaved: _checkpoint,

@@ -74,6 +74,7 @@ def _job_row(job: Job, event: Event[Fact]) -> dict[str, Any]:
         "started_at": job.started_at,
         "completed_at": job.completed_at,
         "awaits_retry": job.awaits_retry,
+        "deleted_at": job.deletion.deleted_at if job.deletion is not None else None,
         "job": job.model_dump(mode="json"),
         "log_partition": event.position.partition,
         "log_offset": event.position.offset,

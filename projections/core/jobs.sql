@@ -19,6 +19,8 @@ CREATE TABLE training_jobs (
     completed_at timestamptz,
     -- Failed, and the launcher is to try again.
     awaits_retry boolean NOT NULL,
+    -- Hidden from lists since then.
+    deleted_at timestamptz,
     -- The whole fold (events/evolution.py); the columns above are for finding it.
     job jsonb NOT NULL,
     log_partition integer NOT NULL,
@@ -56,10 +58,11 @@ SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]) FOR UPDATE;
 -- name: save*!
 INSERT INTO training_jobs (
     id, name, model_name, framework, task_type, dataset_id, state, status, tags, search_text, primary_metrics,
-    primary_metric_mode, created_at, started_at, completed_at, awaits_retry, job, log_partition, log_offset
+    primary_metric_mode, created_at, started_at, completed_at, awaits_retry, deleted_at, job, log_partition,
+    log_offset
 ) VALUES (
     :id, :name, :model_name, :framework, :task_type, :dataset_id, :state, :status, :tags, :search_text,
-    :primary_metrics, :primary_metric_mode, :created_at, :started_at, :completed_at, :awaits_retry, :job,
+    :primary_metrics, :primary_metric_mode, :created_at, :started_at, :completed_at, :awaits_retry, :deleted_at, :job,
     :log_partition, :log_offset
 )
 ON CONFLICT (id) DO UPDATE SET
@@ -68,8 +71,8 @@ ON CONFLICT (id) DO UPDATE SET
     status = excluded.status, tags = excluded.tags, search_text = excluded.search_text,
     primary_metrics = excluded.primary_metrics, primary_metric_mode = excluded.primary_metric_mode,
     created_at = excluded.created_at, started_at = excluded.started_at, completed_at = excluded.completed_at,
-    awaits_retry = excluded.awaits_retry, job = excluded.job, log_partition = excluded.log_partition,
-    log_offset = excluded.log_offset;
+    awaits_retry = excluded.awaits_retry, deleted_at = excluded.deleted_at, job = excluded.job,
+    log_partition = excluded.log_partition, log_offset = excluded.log_offset;
 
 -- name: append_events*!
 INSERT INTO job_events (

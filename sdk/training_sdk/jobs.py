@@ -98,6 +98,15 @@ class Job:
         """Try a failed run again, from its last checkpoint."""
         return self._command("retry", reason)
 
+    def delete(self, reason: str | None = None) -> Job:
+        """Hide an ended job from lists; ``restore`` brings it back."""
+        self.data = self._ask("DELETE", query={"reason": reason})
+        return self
+
+    def restore(self, reason: str | None = None) -> Job:
+        self.data = self._ask("POST", "/restore", body={} if reason is None else {"reason": reason})
+        return self
+
     def describe(self, **changes: Any) -> Job:
         """Change ``name``, ``description``, ``tags`` or ``notes``; None takes one away."""
         self.data = self._ask("PATCH", body=changes)
