@@ -22,7 +22,7 @@ from api.live.hub import Hub
 from api.live.tail import LogTail
 from api.logs import routes as logs
 from api.metrics import routes as metrics
-from api.operations import documents, health, prometheus
+from api.operations import dead_letters, documents, health, prometheus
 from api.settings import Settings
 from api.store import open_store
 from api.system import routes as system
@@ -43,6 +43,7 @@ ROUTERS: Final = (
     datasets.router,
     models.router,
     socket.router,
+    dead_letters.router,
     health.router,
     prometheus.router,
     documents.router,

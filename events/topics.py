@@ -55,7 +55,7 @@ TOPICS: Final = (
     Topic(wire.SYSTEM, "job id", days(7), (SDK,), (CORE,), "signs of life, GPU and CPU samples"),
     Topic(wire.DATASETS, "data set id", FOR_EVER, (OUTBOX,), (CORE,), "registered data sets"),
     Topic(wire.MODELS, "model name", FOR_EVER, (OUTBOX,), (CORE,), "models that trainers offer"),
-    Topic(wire.DEAD_LETTER, "projection", FOR_EVER, (OUTBOX,), (), "what operators did with dead letters"),
+    Topic(wire.DEAD_LETTER, "projection", FOR_EVER, (OUTBOX,), (CORE,), "what operators did with dead letters"),
 )
 
 TOPIC_NAMES: Final = tuple(topic.name for topic in TOPICS)

@@ -73,6 +73,11 @@ DELETE FROM write.outbox WHERE id IN (
                WHERE marks.session = old.session AND marks.topic = old.topic), 0)
       )
       AND NOT (
+          old.topic = 'training.deadletter' AND old.seq > COALESCE(
+              (SELECT high FROM dead_letters_session_marks AS marks
+               WHERE marks.session = old.session AND marks.topic = old.topic), 0)
+      )
+      AND NOT (
           old.topic = 'training.datasets' AND NOT EXISTS (SELECT 1 FROM datasets WHERE datasets.id::text = old.key)
       )
     ORDER BY old.id LIMIT 10000

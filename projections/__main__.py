@@ -1,4 +1,4 @@
-"""The read models: ``python -m projections migrate | run PROCESS``."""
+"""The read models: ``python -m projections migrate | run PROCESS | dead-letters ...``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from producers.kafka.create_topics import TopicRefused
 from producers.migrate import MigrationRefused
 from projections.registry import PROCESSES
+from projections.runtime import dead_letters
 from projections.runtime.versions import WrongVersion
 from projections.settings import Settings
 
@@ -19,10 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     verbs.add_parser("migrate", help="make topics, tables and read models that are missing")
     run = verbs.add_parser("run", help="follow the log until SIGTERM")
     run.add_argument("process", choices=PROCESSES)
+    letters = verbs.add_parser("dead-letters", help="records that could not be applied: list, show, redrive, discard")
+    dead_letters.add_verbs(letters)
     options = parser.parse_args(arguments)
     settings = Settings.from_env()
     if options.verb == "migrate":
         return _migrate(settings)
+    if options.verb == "dead-letters":
+        return dead_letters.run(options, settings)
     # Imported here: faust takes a second and is needed by no other verb.
     from projections.runtime.faust_worker import run as run_worker
 

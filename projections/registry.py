@@ -13,14 +13,14 @@ from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
 from events.types.logs import LogWritten
 from events.types.metrics import MetricsReported
-from events.types.models import ModelRegistered
+from events.types.models import DeadLetterDiscarded, DeadLetterRedriven, ModelRegistered
 from events.types.sessions import EventsDropped, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact
-from projections.core import artifacts, checkpoints, datasets, jobs, logs, metrics, models, system
+from projections.core import artifacts, checkpoints, datasets, dead_letters, jobs, logs, metrics, models, system
 from projections.early_stop import fold as early_stop
 from projections.mlflow_mirror import mirror
-from training_sdk.wire import DATASETS, JOBS, LOGS, METRICS, MODELS, SYSTEM
+from training_sdk.wire import DATASETS, DEAD_LETTER, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
 CORE: Final = "core"
 EARLY_STOP: Final = "early-stop"
@@ -68,6 +68,14 @@ PROJECTIONS: Final = (
     Projection("system", CORE, SYSTEM, 2, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
     Projection("datasets", CORE, DATASETS, 1, datasets.TABLES, {DatasetRegistered: datasets.record}),
     Projection("models", CORE, MODELS, 2, models.TABLES, {ModelRegistered: models.record}),
+    Projection(
+        "dead-letters",
+        CORE,
+        DEAD_LETTER,
+        1,
+        dead_letters.TABLES,
+        {DeadLetterRedriven: dead_letters.redriven, DeadLetterDiscarded: dead_letters.discarded},
+    ),
     Projection(
         "early-stop",
         EARLY_STOP,

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 
 from api.context import Api, Context
 from api.operations.lag import CORE_WORKER, WORKER_OF, Lag, read_lags
-from training_sdk.wire import DATASETS, JOBS, LOGS, METRICS, MODELS, SYSTEM
+from training_sdk.wire import DATASETS, DEAD_LETTER, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
 router = APIRouter(tags=["operations"])
 TOPIC_OF: Final = {
@@ -24,6 +24,7 @@ TOPIC_OF: Final = {
     "system": SYSTEM,
     "datasets": DATASETS,
     "models": MODELS,
+    "dead-letters": DEAD_LETTER,
     "early-stop": METRICS,
     "mlflow-runs": JOBS,
     "mlflow-metrics": METRICS,

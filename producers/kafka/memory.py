@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from events.envelope import Position, Record
-from producers.kafka.publisher import PublishFailed
-from training_sdk.wire import PARTITIONS, WireEvent, partition_of
+from producers.kafka.publisher import PublishFailed, record_of_event
+from training_sdk.wire import WireEvent
 
 
 class MemoryPublisher:
@@ -22,23 +23,16 @@ class MemoryPublisher:
             raise PublishFailed("the log in memory is switched off")
 
     async def publish(self, events: Sequence[WireEvent]) -> list[Position]:
-        await self.start()
-        return [self._append(event) for event in events]
+        return await self.append([record_of_event(event) for event in events])
 
-    def _append(self, event: WireEvent) -> Position:
-        partition = partition_of(event.key.encode(), PARTITIONS)
-        log = self.records.setdefault((event.topic, partition), [])
-        record = Record(
-            topic=event.topic,
-            partition=partition,
-            offset=len(log),
-            timestamp_ms=int(time.time() * 1000),
-            key=event.key.encode(),
-            headers=event.headers(),
-            value=event.data,
-        )
-        log.append(record)
-        return record.position
+    async def append(self, records: Sequence[Record]) -> list[Position]:
+        await self.start()
+        return [self._append(record) for record in records]
+
+    def _append(self, record: Record) -> Position:
+        log = self.records.setdefault((record.topic, record.partition), [])
+        log.append(replace(record, offset=len(log), timestamp_ms=int(time.time() * 1000)))
+        return log[-1].position
 
     async def close(self) -> None:
         pass

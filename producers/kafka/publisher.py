@@ -9,7 +9,7 @@ from typing import Final, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from events.envelope import Position
+from events.envelope import Position, Record
 from training_sdk.wire import WireEvent, partition_of
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -29,6 +29,12 @@ class Publisher(Protocol):
 
     async def publish(self, events: Sequence[WireEvent]) -> list[Position]:
         """Append in order. Returns each event's position. Raises PublishFailed; the publisher is unusable then."""
+
+    async def append(self, records: Sequence[Record]) -> list[Position]:
+        """Records once more, byte for byte, each to the partition it names; offset and time are the broker's.
+
+        Raises as publish does.
+        """
 
     async def close(self) -> None:
         """Safe to call twice."""
@@ -71,18 +77,21 @@ class KafkaPublisher:
             return self._producer
 
     async def publish(self, events: Sequence[WireEvent]) -> list[Position]:
+        return await self.append([record_of_event(event) for event in events])
+
+    async def append(self, records: Sequence[Record]) -> list[Position]:
         producer = await self._ready()
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S + 5):
                 pending = [
                     await producer.send(
-                        self._topic_prefix + event.topic,
-                        value=event.data,
-                        key=event.key.encode(),
-                        partition=partition_of(event.key.encode()),
-                        headers=event.headers(),
+                        self._topic_prefix + record.topic,
+                        value=record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        headers=list(record.headers),
                     )
-                    for event in events
+                    for record in records
                 ]
                 done = await asyncio.gather(*pending)
         except (KafkaError, OSError, TimeoutError, ValueError) as error:
@@ -91,14 +100,27 @@ class KafkaPublisher:
             await _abandon(producer)
             raise PublishFailed(f"not acknowledged by Kafka: {error!r}") from error
         return [
-            Position(event.topic, metadata.partition, metadata.offset)
-            for event, metadata in zip(events, done, strict=True)
+            Position(record.topic, metadata.partition, metadata.offset)
+            for record, metadata in zip(records, done, strict=True)
         ]
 
     async def close(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _abandon(producer)
+
+
+def record_of_event(event: WireEvent) -> Record:
+    """The event as it is to be appended; where and when, the broker says."""
+    return Record(
+        topic=event.topic,
+        partition=partition_of(event.key.encode()),
+        offset=-1,
+        timestamp_ms=-1,
+        key=event.key.encode(),
+        headers=event.headers(),
+        value=event.data,
+    )
 
 
 async def _abandon(producer: AIOKafkaProducer) -> None:

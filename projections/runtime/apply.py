@@ -21,6 +21,7 @@ from projections.registry import Projection
 from projections.runtime.ceiling import Ceiling, CeilingReached
 from projections.runtime.failures import Failure, classify
 from projections.runtime.versions import hold_live
+from training_sdk.wire import REDRIVEN_FROM
 
 logger = logging.getLogger(__name__)
 queries: Final = load_queries(Path(__file__).parent / "offsets.sql")
@@ -131,7 +132,10 @@ async def _fresh(tx: Connection, projection: Projection, records: Iterable[Recor
         reason = event if isinstance(event, str) else _accept(projection, batch, event)
         if reason is not None:
             batch.parked.append((record, reason))
-        batch.ceilings[record.partition] = ceiling.after(bad=reason is not None)
+        if not any(name == REDRIVEN_FROM for name, _ in record.headers):
+            # Whoever sends dead letters again before the fix must not stop the line.
+            ceiling = ceiling.after(bad=reason is not None)
+        batch.ceilings[record.partition] = ceiling
         batch.next_offsets[record.partition] = record.offset + 1
         batch.append_times[record.partition] = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
     return batch

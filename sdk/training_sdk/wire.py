@@ -27,6 +27,8 @@ JOB_TOPICS: Final = (JOBS, METRICS, LOGS, SYSTEM)
 
 SPEC_VERSION: Final = "1.0"
 CONTENT_TYPE: Final = "application/json"
+REDRIVEN_FROM: Final = "ce_redrivenfrom"
+"""Header of a record that an operator sent again: ``topic/partition/offset`` of the dead letter it is a copy of."""
 
 SESSION_OPENED: Final = "training.session.opened.v2"
 SESSION_CLOSED: Final = "training.session.closed.v1"
