@@ -33,11 +33,13 @@ logs: ## follow all logs
 clean-data: ## remove all data of the local stack
 	@$(PYTHON) -m stack clean-data
 
+# Most tests wait for a process, a broker or a clock. The files go out in their order: the long ones come first.
+TWO_FILES_AT_ONCE = --numprocesses 2 --dist loadfile --no-loadscope-reorder
 test: install ## everything that must pass on every change (under 20 minutes)
-	$(PYTHON) -m pytest -m "not full"
+	$(PYTHON) -m pytest $(TWO_FILES_AT_ONCE) -m "not full"
 
 test-full: install ## the wide matrix and the long chaos (under 60 minutes)
-	$(PYTHON) -m pytest -m "full or matrix"
+	$(PYTHON) -m pytest $(TWO_FILES_AT_ONCE) -m "full or matrix"
 
 lint: install ## style, types, import rules, generated files
 	$(PYTHON) -m ruff check .

@@ -27,12 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def free_port(below: int = 50_000) -> int:
-    """A free port; below 50,000 by default, because SeaweedFS adds 10,000 to its own."""
+    """A free port; below 50,000 by default, because SeaweedFS adds 10,000 to its own.
+
+    Every pytest process beside this one has ports of its own: each is free until a service listens, seconds later.
+    """
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    index = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        if port < below:
+        if port < below and port % count == index:
             return port
 
 

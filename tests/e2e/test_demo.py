@@ -74,6 +74,7 @@ def test_the_demo_trains_a_model_and_everything_in_its_table_holds(environment: 
     assert_all_stopped(environment)
 
 
+@pytest.mark.full
 @pytest.mark.timeout(TRAINING_BEGINS_TIMEOUT_S + STOP_TIMEOUT_S)
 def test_an_interrupt_while_it_trains_stops_every_process(environment: dict[str, str]) -> None:
     demo = start(environment)
