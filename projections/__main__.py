@@ -1,4 +1,4 @@
-"""The read models: ``python -m projections migrate | run PROCESS | dead-letters ...``."""
+"""The read models: ``python -m projections migrate | run PROCESS | dead-letters ... | simulate early-stopping``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from projections.registry import PROCESSES
 from projections.runtime import dead_letters
 from projections.runtime.versions import WrongVersion
 from projections.settings import Settings
+from projections.simulation import command as simulation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,12 +23,15 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("process", choices=PROCESSES)
     letters = verbs.add_parser("dead-letters", help="records that could not be applied: list, show, redrive, discard")
     dead_letters.add_verbs(letters)
+    simulation.add_arguments(verbs.add_parser("simulate", help="what other settings would have done to past runs"))
     options = parser.parse_args(arguments)
     settings = Settings.from_env()
     if options.verb == "migrate":
         return _migrate(settings)
     if options.verb == "dead-letters":
         return dead_letters.run(options, settings)
+    if options.verb == "simulate":
+        return simulation.run(options, settings)
     # Imported here: faust takes a second and is needed by no other verb.
     from projections.runtime.faust_worker import run as run_worker
 

@@ -10,22 +10,21 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from events.early_stopping import EarlyStopping, read_settings
 from events.envelope import Event
-from events.types.jobs import StopDecided, StopEvidence
+from events.types.jobs import StopDecided
 from events.types.metrics import MetricsReported
 from events.types.sessions import SessionOpened
 from producers.database import Connection
-from producers.decisions import decision_id
 from producers.queries import load_queries
-from projections.early_stop.history import EpochValue
-from projections.early_stop.rules import State, Verdict
-from projections.early_stop.watch import from_json, judge, next_attempt, rows_of, to_json
+from projections.early_stop.attempts import Attempt, opened
+from projections.early_stop.decision import decision_of
+from projections.early_stop.rules import Verdict
+from projections.early_stop.watch import from_json, judge, rows_of, to_json
 
 TABLES: Final = Path(__file__).with_suffix(".sql")
-EVIDENCE_MAX: Final = 100
 logger = logging.getLogger(__name__)
 queries: Final = load_queries(TABLES)
 
@@ -43,28 +42,27 @@ async def open_attempt(tx: Connection, events: Sequence[Event[SessionOpened]], t
     """The first settings that a session of the attempt names are the attempt's."""
     for event in events:
         assert event.position is not None
-        rows = {row["attempt"]: row for row in await queries.attempts_of(tx, job_id=event.job_id)}
-        known = rows.get(event.attempt)
-        if known is not None and (known["settings"] is not None or event.data.early_stopping is None):
+        rows = await queries.attempts_of(tx, job_id=event.job_id)
+        known = {
+            row["attempt"]: Attempt(row["settings"], None if row["state"] is None else from_json(row["state"]))
+            for row in rows
+        }
+        attempt = opened(known, event.attempt, event.data.early_stopping)
+        if attempt is None:
             continue
-        settings, ignored = read_settings(event.data.early_stopping)
+        _, ignored = read_settings(attempt.settings)
         for problem in ignored:
             logger.warning("job %d, attempt %d: early_stopping: %s", event.job_id, event.attempt, problem)
         await queries.open_attempt(
             tx,
             job_id=event.job_id,
             attempt=event.attempt,
-            settings=event.data.early_stopping,
+            settings=attempt.settings,
             ignored=list(ignored),
             opened_offset=event.position.offset,
-            watched=settings.enabled,
-            state=to_json(_first_state(rows, event.attempt)) if settings.enabled else None,
+            watched=attempt.state is not None,
+            state=None if attempt.state is None else to_json(attempt.state),
         )
-
-
-def _first_state(rows: Mapping[int, Any], attempt: int) -> State:
-    older = [number for number, row in rows.items() if number < attempt and row["state"] is not None]
-    return next_attempt(from_json(rows[max(older)]["state"])) if older else State()
 
 
 async def observe(tx: Connection, events: Sequence[Event[MetricsReported]], tell: Tell | None = None) -> None:
@@ -92,7 +90,7 @@ async def _decide(
 ) -> None:
     assert event.position is not None
     assert event.append_time is not None
-    decided = _decision(event, settings, verdict)
+    decided = decision_of(event, settings, verdict)
     place = {"partition": event.position.partition, "log_offset": event.position.offset}
     await queries.save_decision(
         tx,
@@ -107,34 +105,3 @@ async def _decide(
     if tell is not None and event.position.offset >= await queries.past_end(tx, partition=event.position.partition):
         await tell(tx, event.job_id, event.attempt, decided, event.append_time)
         logger.info("job %d, attempt %d is to stop: %s", event.job_id, event.attempt, decided.reason)
-
-
-def _decision(event: Event[MetricsReported], settings: EarlyStopping, verdict: Verdict) -> StopDecided:
-    assert event.position is not None
-    # The best one first, then the newest ones: a long patience has more values than anybody reads.
-    shown = verdict.evidence
-    if len(shown) > EVIDENCE_MAX:
-        shown = (shown[0], *shown[1 - EVIDENCE_MAX :])
-    return StopDecided(
-        decision_id=decision_id(event.job_id, event.attempt, verdict.rule),
-        rule=verdict.rule,
-        metric=verdict.point.name,
-        mode=settings.mode if isinstance(verdict.point, EpochValue) else None,
-        epoch=verdict.point.epoch,
-        value=verdict.point.value,
-        best_epoch=verdict.best.epoch if verdict.best is not None else None,
-        best_value=verdict.best.value if verdict.best is not None else None,
-        reason=verdict.reason,
-        settings=settings.model_dump(mode="json"),
-        evidence=[
-            StopEvidence(
-                epoch=point.epoch,
-                step=point.step,
-                value=point.value,
-                topic=event.topic,
-                partition=event.position.partition,
-                offset=point.offset,
-            )
-            for point in shown
-        ],
-    )

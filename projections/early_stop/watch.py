@@ -38,10 +38,12 @@ def from_json(value: Any) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One report. ``watched`` is the watched metric's name, its place in names.PREFERENCE and its value."""
+    """One report. ``time`` is the sender's, in Unix seconds; ``watched`` is the watched metric's name, its place in
+    names.PREFERENCE and its value."""
 
     attempt: int
     offset: int
+    time: float
     phase: str
     epoch: int | None
     step: int | None
@@ -56,7 +58,7 @@ def rows_of(settings: EarlyStopping, event: Event[MetricsReported]) -> Iterator[
     fitting = [(fit, key) for key in data.values if (fit := preference(settings.metric, data.phase, key)) is not None]
     losses = [(series_name(data.phase, key), column) for key, column in data.values.items() if is_loss(key)]
     fitting.sort()
-    for row, (epoch, step) in enumerate(zip(data.epochs, data.steps, strict=True)):
+    for row, (epoch, step, time) in enumerate(zip(data.epochs, data.steps, data.times, strict=True)):
         watched = None
         for (place, _), key in fitting:
             value = data.values[key][row]
@@ -64,7 +66,7 @@ def rows_of(settings: EarlyStopping, event: Event[MetricsReported]) -> Iterator[
                 watched = (series_name(data.phase, key), place, value)
                 break
         found = {name: value for name, column in losses if (value := column[row]) is not None}
-        yield Row(event.attempt, event.position.offset, data.phase, epoch, step, watched, found)
+        yield Row(event.attempt, event.position.offset, time, data.phase, epoch, step, watched, found)
 
 
 def judge(settings: EarlyStopping, state: State, row: Row) -> tuple[State, Verdict | None]:
@@ -74,17 +76,36 @@ def judge(settings: EarlyStopping, state: State, row: Row) -> tuple[State, Verdi
     state, points = _points(state, row)
     for point in points:
         if isinstance(point, EpochValue):
-            if warming_up(settings, point.epoch):
+            recorded = _recorded(settings, state, point)
+            if recorded is None:
                 continue
-            history = state.history.recorded(point, better_by(settings))
-            if history is None:
-                continue
-            state = replace(state, history=history)
+            state = recorded
         for rule in RULES.values():
             state, verdict = rule(settings, state, point)
             if verdict is not None:
                 return replace(state, decided=verdict.rule), verdict
     return state, None
+
+
+def trace(settings: EarlyStopping, state: State, row: Row) -> State:
+    """As judge, but no rule is asked: what the watched metric was goes on being known to the end of the run."""
+    state, points = _points(state, row)
+    for point in points:
+        if isinstance(point, EpochValue):
+            state = _recorded(settings, state, point) or state
+    return state
+
+
+def ended(settings: EarlyStopping, state: State) -> State:
+    """When the run is over, its last epoch is, too."""
+    last = state.going_on
+    return state if last is None else _recorded(settings, replace(state, going_on=None), last) or state
+
+
+def _recorded(settings: EarlyStopping, state: State, point: EpochValue) -> State | None:
+    """The state with this value in its history; None where it does not count."""
+    history = None if warming_up(settings, point.epoch) else state.history.recorded(point, better_by(settings))
+    return None if history is None else replace(state, history=history)
 
 
 def next_attempt(state: State) -> State:
