@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Final
 
@@ -10,12 +9,11 @@ import orjson
 from pydantic import ValidationError
 
 from events.envelope import Event, Record
-from events.registry import BY_WIRE_NAME, EventType, event_type_of, following
+from events.registry import BY_WIRE_NAME, event_type_of
 from events.types.vocabulary import Fact, utc_text
-from training_sdk import wire
+from training_sdk import documents, upcasters, wire
 
 DIGITS_MAX: Final = 18
-_BARE_NON_FINITE: Final = re.compile(rb"(?<=[\[:,\s])(NaN|-?Infinity)(?=\s*[,\]}])")
 
 
 class MalformedEvent(ValueError):
@@ -57,13 +55,13 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
     if topic not in event_type.topics:
         raise MalformedEvent(f"event type {type_name} does not belong on topic {topic}")
     try:
-        document = _json(value, bare_non_finite=topic == wire.METRICS)
-    except orjson.JSONDecodeError as error:
+        document = documents.read_json(value, topic)
+    except ValueError as error:
         raise MalformedEvent(f"the value is not JSON: {error}") from error
-    if b"\\u0000" in value:
-        document = _without_nul(document)
+    # What is no object is refused by the model.
+    newest = upcasters.newest(type_name, document) if isinstance(document, dict) else document
     try:
-        return event_type.model.model_validate(_newest(event_type, document))
+        return event_type.model.model_validate(newest)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'data'}: {problem['msg']}"
@@ -72,40 +70,12 @@ def parse_data(type_name: str, topic: str, value: bytes) -> Fact:
         raise MalformedEvent(f"data of {type_name} is not valid: {problems}") from error
 
 
-def _newest(event_type: EventType, document: object) -> object:
-    """The document as the newest version of its type would have it; what is no object is refused by the model."""
-    while event_type.step is not None and isinstance(document, dict):
-        document = event_type.step(document)
-        event_type = following(event_type)
-    return document
-
-
-def _without_nul(document: object) -> object:
-    """U+0000 becomes U+FFFD in every text: Postgres stores none, and one character must not cost a whole event."""
-    if isinstance(document, str):
-        return document.replace("\x00", "\ufffd")
-    if isinstance(document, dict):
-        return {_without_nul(name): _without_nul(value) for name, value in document.items()}
-    return [_without_nul(item) for item in document] if isinstance(document, list) else document
-
-
-def _json(value: bytes, *, bare_non_finite: bool) -> object:
-    """Decode JSON. A bare NaN token is no JSON, but what every Python ``json.dumps`` writes: metrics may hold it."""
-    try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
-        if not bare_non_finite:
-            raise
-        return orjson.loads(_BARE_NON_FINITE.sub(rb'"\1"', value))
-
-
 def parse_time(text: str) -> datetime:
     """RFC 3339 to an aware datetime. Raises MalformedEvent."""
     try:
-        moment = datetime.fromisoformat(text)
+        return documents.read_time(text)
     except ValueError as error:
         raise MalformedEvent(f"ce_time {text[:60]!r} is not RFC 3339") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def from_wire(message: wire.WireEvent) -> Event[Fact]:

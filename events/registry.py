@@ -1,7 +1,7 @@
 """Every event type there is: stable name, version, model and the topics it may stand on.
 
-Only the newest version has a model. An older one's row holds the step that leads to the next (events/upcasters.py):
-what was written by it is read through all steps up to the newest.
+Only the newest version has a model. An older one's row holds the step that leads to the next
+(training_sdk/upcasters.py): what was written by it is read through all steps up to the newest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from events import upcasters
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
@@ -39,6 +38,7 @@ from events.types.requests import CancelRequested, LimitExceeded, PauseRequested
 from events.types.sessions import EventsDropped, SessionClosed, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact, JsonObject
+from training_sdk import upcasters
 from training_sdk.wire import DATASETS, DEAD_LETTER, JOB_TOPICS, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
 EVERY_TOPIC: Final = (*JOB_TOPICS, DATASETS, MODELS, DEAD_LETTER)

@@ -109,7 +109,8 @@ class World:
     datasets_bucket: str
     checkpoints_bucket: str
     models_bucket: str
-    """Not made yet: few tests need it."""
+    """Not made yet, as the next: few tests need them."""
+    archive_bucket: str
     folder: Path
 
     def environment(self, **extra: str) -> dict[str, str]:
@@ -126,6 +127,7 @@ class World:
             "EPOCHLOG_DATASETS_BUCKET": self.datasets_bucket,
             "EPOCHLOG_CHECKPOINTS_BUCKET": self.checkpoints_bucket,
             "EPOCHLOG_MODELS_BUCKET": self.models_bucket,
+            "EPOCHLOG_ARCHIVE_BUCKET": self.archive_bucket,
             "EPOCHLOG_DATA_DIR": str(self.folder),
             "EPOCHLOG_SPOOL_DIR": str(self.folder / "spool"),
             "PYTHONUNBUFFERED": "1",
@@ -172,6 +174,7 @@ async def a_world(services: Services, folder: Path) -> AsyncIterator[World]:
         datasets_bucket=f"{name}-datasets",
         checkpoints_bucket=f"{name}-checkpoints",
         models_bucket=f"{name}-models",
+        archive_bucket=f"{name}-archive",
         folder=folder,
     )
     admin = await asyncpg.connect(services.database_url)
@@ -197,7 +200,7 @@ def _make_buckets(world: World) -> None:
 def _delete_buckets(world: World) -> None:
     """SeaweedFS gives every bucket volumes of its own, and a disk has room for some sixty."""
     store = world.store()
-    for bucket in (world.datasets_bucket, world.checkpoints_bucket, world.models_bucket):
+    for bucket in (world.datasets_bucket, world.checkpoints_bucket, world.models_bucket, world.archive_bucket):
         if store.bucket_exists(bucket):
             for item in store.list_objects(bucket, recursive=True):
                 store.remove_object(bucket, item.object_name or "")

@@ -68,6 +68,7 @@ class RunSettings:
     datasets_bucket: str = "training-datasets"
     checkpoints_bucket: str = "training-checkpoints"
     models_bucket: str = "training-models"
+    archive_bucket: str = "training-archive"
     model_name: str | None = None
     task_type: str | None = None
     framework: str | None = None
@@ -132,6 +133,7 @@ class RunSettings:
             datasets_bucket=text("EPOCHLOG_DATASETS_BUCKET") or "training-datasets",
             checkpoints_bucket=text("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
             models_bucket=text("EPOCHLOG_MODELS_BUCKET") or "training-models",
+            archive_bucket=text("EPOCHLOG_ARCHIVE_BUCKET") or "training-archive",
             model_name=text("MODEL_NAME"),
             task_type=text("TASK_TYPE"),
             framework=text("FRAMEWORK"),
