@@ -34,7 +34,7 @@ async def migrate_all(settings: Settings) -> list[str]:
     """What was done, a line each. Raises MigrationRefused, TopicRefused, WrongVersion."""
     done: list[str] = []
     servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
-    done += [f"topic {name}" for name in await create_topics(servers, prefix)]
+    done += [f"topic {name}" for name in await create_topics(servers, prefix, settings.topic_replication)]
     connection = await connect(settings.database_url, name="epochlog migrate")
     try:
         done += [f"migration {step.version:04d}_{step.name}" for step in await migrate(connection)]

@@ -13,6 +13,8 @@ from pathlib import Path
 class Settings:
     kafka_bootstrap_servers: str
     topic_prefix: str
+    topic_replication: int | None
+    """Replicas of a topic that is made; None: one on each broker, three at most."""
     database_url: str
     mlflow_tracking_uri: str
     log_level: str
@@ -25,6 +27,7 @@ class Settings:
         return cls(
             kafka_bootstrap_servers=environment.get("KAFKA_BOOTSTRAP_SERVERS") or "127.0.0.1:9092",
             topic_prefix=environment.get("EPOCHLOG_TOPIC_PREFIX", ""),
+            topic_replication=int(environment.get("EPOCHLOG_TOPIC_REPLICATION") or 0) or None,
             database_url=environment.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/epochlog",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
             data_dir=Path(environment.get("EPOCHLOG_DATA_DIR") or ".epochlog").resolve(),

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
             started = up(settings, options.services, say=lambda line: print(line, flush=True))
             print("ready" if started else "ready (was up already)")
         case "keep":
-            asyncio.run(keep(settings, chosen(options.services)))
+            asyncio.run(keep(settings, chosen(options.services, settings)))
         case "down":
             print("stopped" if down(settings) else "nothing was running")
         case "ps":

@@ -16,7 +16,7 @@ from stack import mlflow
 from stack.keeper import last_state, read_state, state_file
 from stack.ports import check_ports
 from stack.processes import Mark, end, stop_runs
-from stack.services import SERVICES, Service, chosen
+from stack.services import Service, chosen, services_of
 from stack.settings import ROOT, Settings
 
 UP_TIMEOUT_S: Final = 240.0
@@ -60,7 +60,7 @@ def up(settings: Settings, names: list[str], say: Callable[[str], None] = say_no
     Raises PortTaken, ValueError for a name that is unknown or was not started by the running stack, NotReady after
     UP_TIMEOUT_S or when the keeper ended.
     """
-    services = chosen(names)
+    services = chosen(names, settings)
     wanted = {service.name for service in services}
     with alone(settings):
         state = read_state(settings)
@@ -102,7 +102,7 @@ def stop_left_over(settings: Settings, say: Callable[[str], None] = say_nothing)
     if state is None:
         return False
     ended = 0
-    for service in reversed(SERVICES):
+    for service in reversed(services_of(settings)):
         mark = state["marks"].get(service.name)
         if mark is not None:
             ended += _end_left_over(service, Mark(**mark))

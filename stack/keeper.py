@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stack.processes import Mark, kill_group, stop_runs
-from stack.services import SERVICES, Service
+from stack.services import Service
 from stack.settings import Settings
 
 POLL_INTERVAL_S: Final = 0.25
@@ -230,7 +230,7 @@ def read_state(settings: Settings) -> dict[str, Any] | None:
     return state if state is not None and Mark(**state["keeper"]).alive else None
 
 
-async def keep(settings: Settings, services: tuple[Service, ...] = SERVICES) -> None:
+async def keep(settings: Settings, services: tuple[Service, ...]) -> None:
     """Run the keeper until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     # A broker that starts refuses connections; the state says so already.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from stack import kafka, mlflow, postgres, s3
-from stack.settings import Settings
+from stack.settings import Settings, broker_name
 
 Ready = Callable[[Settings], Awaitable[str | None]]
 """None when ready, else what is missing, for people."""
@@ -95,13 +96,35 @@ SERVICES: Final = (
 SERVICE_NAMES: Final = tuple(service.name for service in SERVICES)
 
 
-def chosen(names: list[str]) -> tuple[Service, ...]:
+def services_of(settings: Settings) -> tuple[Service, ...]:
+    """The table, with a row for each further broker where the settings ask for a cluster."""
+    others = tuple(_further_broker(node) for node in range(2, settings.kafka_brokers + 1))
+    needs = tuple(service.name for service in others)
+    return (*others, *(replace(row, needs=needs) if row.name == "kafka" else row for row in SERVICES))
+
+
+def _further_broker(node: int) -> Service:
+    """Ready as soon as it is started: no broker answers before the others are there. The first one's check asks all."""
+    name = broker_name(node)
+    listeners = (name, f"{name}-controller")
+    return Service(
+        name,
+        partial(kafka.command, node=node),
+        listeners=listeners,
+        prepare=partial(kafka.prepare, node=node),
+        # The last one to stop has nobody left to hand its partitions to, and waits for somebody.
+        stop_timeout_s=5.0,
+    )
+
+
+def chosen(names: list[str], settings: Settings) -> tuple[Service, ...]:
     """The named services and what they need, in the table's order; all for no name. Raises ValueError."""
-    by_name = {service.name: service for service in SERVICES}
+    table = services_of(settings)
+    by_name = {service.name: service for service in table}
     unknown = [name for name in names if name not in by_name]
     if unknown:
-        raise ValueError(f"no service is called {', '.join(unknown)}; there are {', '.join(SERVICE_NAMES)}")
-    wanted = set(names or SERVICE_NAMES)
+        raise ValueError(f"no service is called {', '.join(unknown)}; there are {', '.join(by_name)}")
+    wanted = set(names or by_name)
     while missing := {need for name in wanted for need in by_name[name].needs} - wanted:
         wanted |= missing
-    return tuple(service for service in SERVICES if service.name in wanted)
+    return tuple(service for service in table if service.name in wanted)

@@ -16,6 +16,10 @@ LOOPBACK: Final = "127.0.0.1"
 PORT_SETTINGS: Final = {
     "kafka": ("EPOCHLOG_KAFKA_PORT", 9092),
     "kafka-controller": ("EPOCHLOG_KAFKA_CONTROLLER_PORT", 9093),
+    "kafka-2": ("EPOCHLOG_KAFKA_2_PORT", 9094),
+    "kafka-2-controller": ("EPOCHLOG_KAFKA_2_CONTROLLER_PORT", 9095),
+    "kafka-3": ("EPOCHLOG_KAFKA_3_PORT", 9096),
+    "kafka-3-controller": ("EPOCHLOG_KAFKA_3_CONTROLLER_PORT", 9097),
     "postgres": ("EPOCHLOG_POSTGRES_PORT", 5432),
     "s3": ("EPOCHLOG_S3_PORT", 9002),
     "s3-master": ("EPOCHLOG_S3_MASTER_PORT", 9333),
@@ -27,6 +31,8 @@ PORT_SETTINGS: Final = {
 """Listener to (environment variable, default). SeaweedFS opens a gRPC port at each of its ports + 10,000 too."""
 
 S3_GRPC_OFFSET: Final = 10_000
+BROKER_COUNTS: Final = (1, 3)
+"""Of two brokers, either one that dies would stop both: a majority must agree."""
 
 
 class InvalidSetting(ValueError):
@@ -41,6 +47,18 @@ def _port(environment: Mapping[str, str], listener: str) -> int:
     return int(text)
 
 
+def _brokers(environment: Mapping[str, str]) -> int:
+    text = environment.get("EPOCHLOG_KAFKA_BROKERS") or "1"
+    if text not in map(str, BROKER_COUNTS):
+        raise InvalidSetting(f"EPOCHLOG_KAFKA_BROKERS is {text!r}; it must be 1 or 3")
+    return int(text)
+
+
+def broker_name(node: int) -> str:
+    """The service and its listener, by node number: kafka, kafka-2, kafka-3."""
+    return "kafka" if node == 1 else f"kafka-{node}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``external`` names the services whose address was given in the environment: those are used, not started."""
@@ -48,6 +66,8 @@ class Settings:
     data_dir: Path
     ports: Mapping[str, int]
     external: frozenset[str]
+    kafka_brokers: int
+    """How many the stack itself starts."""
     kafka_bootstrap_servers: str
     database_url: str
     s3_endpoint: str
@@ -67,11 +87,14 @@ class Settings:
             "s3": environment.get("S3_ENDPOINT"),
             "mlflow": environment.get("MLFLOW_TRACKING_URI"),
         }
+        brokers = 1 if given["kafka"] else _brokers(environment)
+        own_brokers = ",".join(f"{LOOPBACK}:{ports[broker_name(node)]}" for node in range(1, brokers + 1))
         return cls(
             data_dir=Path(environment.get("EPOCHLOG_DATA_DIR") or ROOT / ".epochlog").resolve(),
             ports=ports,
             external=frozenset(name for name, address in given.items() if address),
-            kafka_bootstrap_servers=given["kafka"] or f"{LOOPBACK}:{ports['kafka']}",
+            kafka_brokers=brokers,
+            kafka_bootstrap_servers=given["kafka"] or own_brokers,
             database_url=given["postgres"] or f"postgresql://postgres@{LOOPBACK}:{ports['postgres']}/epochlog",
             s3_endpoint=given["s3"] or f"http://{LOOPBACK}:{ports['s3']}",
             s3_access_key=environment.get("S3_ACCESS_KEY") or "minioadmin",

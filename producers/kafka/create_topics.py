@@ -20,10 +20,16 @@ class TopicRefused(RuntimeError):
     """A topic exists with another shape."""
 
 
-async def create_topics(bootstrap_servers: str, topic_prefix: str = "", topics: Sequence[Topic] = TOPICS) -> list[str]:
+async def create_topics(
+    bootstrap_servers: str,
+    topic_prefix: str = "",
+    replication: int | None = None,
+    topics: Sequence[Topic] = TOPICS,
+) -> list[str]:
     """Make the topics that are missing and wait until every partition has a leader. Returns the new names.
 
-    Raises TopicRefused when one exists with another number of partitions, TimeoutError when leaders are missing, and
+    ``replication`` None: a replica on each broker, three at most. Raises TopicRefused when one exists with another
+    number of partitions or there are fewer brokers than ``replication``, TimeoutError when leaders are missing, and
     aiokafka.errors.KafkaError when the broker cannot be reached.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers, request_timeout_ms=20_000)
@@ -34,13 +40,17 @@ async def create_topics(bootstrap_servers: str, topic_prefix: str = "", topics: 
         present = [name for name in names if name in existing]
         _refuse_other_partition_counts(await admin.describe_topics(present) if present else [])
         brokers = len((await admin.describe_cluster())["brokers"])
+        replicas = replication or min(brokers, REPLICATION_MAX)
         missing = [topic for topic in topics if topic_prefix + topic.name not in existing]
+        if missing and replicas > brokers:
+            raise TopicRefused(f"{replicas} replicas of a topic are wanted and only {brokers} brokers are there")
         new = [
             NewTopic(
                 topic_prefix + topic.name,
                 num_partitions=PARTITIONS,
-                replication_factor=min(brokers, REPLICATION_MAX),
-                topic_configs=topic.settings(),
+                replication_factor=replicas,
+                # With one replica gone the log still takes records, with two gone it takes none that could be lost.
+                topic_configs={**topic.settings(), "min.insync.replicas": str(max(1, replicas - 1))},
             )
             for topic in missing
         ]

@@ -30,11 +30,11 @@ def main() -> int:
             sdk.log_info(f"step {step}")
             slowest_s = max(slowest_s, time.perf_counter() - began)
             (output / "returned").write_text(str(step))
+            (output / "slowest_s").write_text(str(slowest_s))
             if sdk.should_stop():
                 sdk.report_stopped(1)
                 return 0
             time.sleep(step_s)
-        (output / "slowest_s").write_text(str(slowest_s))
         sdk.report_completed({"total_epochs": 1, "training_time_seconds": steps * step_s})
     return 0
 

@@ -119,6 +119,8 @@ async def test_topics_are_made_once_and_another_number_of_partitions_is_refused(
         await admin.close()
     with pytest.raises(TopicRefused, match=r"training\.metrics has 3 partitions, 12 are wanted"):
         await create_topics(world.kafka_bootstrap_servers, other)
+    with pytest.raises(TopicRefused, match=r"9 replicas of a topic are wanted and only 1 brokers are there"):
+        await create_topics(world.kafka_bootstrap_servers, f"{world.topic_prefix}nine.", 9)
 
 
 async def test_the_highest_id_of_the_log_is_found(world: World) -> None:

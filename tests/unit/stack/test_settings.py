@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from stack import kafka
 from stack.ports import PortTaken, check_ports
 from stack.services import SERVICE_NAMES, SERVICES, chosen
 from stack.settings import PORT_SETTINGS, InvalidSetting, Settings
@@ -50,13 +51,42 @@ def test_a_relative_data_folder_does_not_depend_on_where_a_process_stands(
 
 
 def test_choosing_a_service_brings_what_it_needs_in_the_tables_order() -> None:
-    assert [service.name for service in chosen(["mlflow"])] == ["postgres", "s3", "mlflow"]
-    assert tuple(service.name for service in chosen([])) == SERVICE_NAMES
+    settings = Settings.from_env({})
+    assert [service.name for service in chosen(["mlflow"], settings)] == ["postgres", "s3", "mlflow"]
+    assert tuple(service.name for service in chosen([], settings)) == SERVICE_NAMES
 
 
 def test_an_unknown_service_is_named_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"no service is called redis; there are kafka, postgres"):
-        chosen(["kafka", "redis"])
+        chosen(["kafka", "redis"], Settings.from_env({}))
+
+
+def test_three_brokers_are_one_address_and_come_together() -> None:
+    settings = Settings.from_env({"EPOCHLOG_KAFKA_BROKERS": "3"})
+    assert settings.kafka_bootstrap_servers == "127.0.0.1:9092,127.0.0.1:9094,127.0.0.1:9096"
+    assert [service.name for service in chosen(["kafka"], settings)] == ["kafka-2", "kafka-3", "kafka"]
+    assert tuple(service.name for service in chosen([], settings)) == ("kafka-2", "kafka-3", *SERVICE_NAMES)
+    external = Settings.from_env({"EPOCHLOG_KAFKA_BROKERS": "3", "KAFKA_BOOTSTRAP_SERVERS": "log:9092"})
+    assert tuple(service.name for service in chosen([], external)) == SERVICE_NAMES
+
+
+@pytest.mark.parametrize("text", ["0", "2", "many"])
+def test_a_number_of_brokers_that_is_no_cluster_is_refused(text: str) -> None:
+    with pytest.raises(InvalidSetting, match=r"EPOCHLOG_KAFKA_BROKERS is .*1 or 3"):
+        Settings.from_env({"EPOCHLOG_KAFKA_BROKERS": text})
+
+
+def test_a_log_of_one_broker_is_not_taken_over_by_three_nor_the_other_way_round(tmp_path: Path) -> None:
+    one = Settings.from_env({"EPOCHLOG_DATA_DIR": str(tmp_path)})
+    three = Settings.from_env({"EPOCHLOG_DATA_DIR": str(tmp_path), "EPOCHLOG_KAFKA_BROKERS": "3"})
+    formatted = tmp_path / "kafka" / "data" / "meta.properties"
+    formatted.parent.mkdir(parents=True)
+    formatted.touch()
+    with pytest.raises(RuntimeError, match=r"made by 1 broker.*asks for 3"):
+        kafka.prepare(three)
+    (tmp_path / "kafka" / "cluster.json").touch()
+    with pytest.raises(RuntimeError, match=r"made by 3 broker.*asks for 1"):
+        kafka.prepare(one)
 
 
 def test_every_service_needs_only_services_above_it() -> None:
