@@ -23,6 +23,8 @@ from api.live.tail import LogTail
 from api.logs import routes as logs
 from api.metrics import routes as metrics
 from api.operations import dead_letters, documents, health, prometheus
+from api.operations.oldest import OldestRecords
+from api.operations.throughput import Throughput
 from api.settings import Settings
 from api.store import open_store
 from api.system import routes as system
@@ -63,8 +65,10 @@ def create_app(settings: Settings) -> FastAPI:
         hub = Hub(pool)
         tail = LogTail(servers, prefix, hub)
         relay = Relay(pool, settings.database_url, relay_publisher)
-        app.state.context = Context(settings, pool, publisher, hub, tail, open_store(settings))
+        oldest, throughput = OldestRecords(servers, prefix), Throughput()
+        app.state.context = Context(settings, pool, publisher, hub, tail, oldest, throughput, open_store(settings))
         tasks = [keep(tail.run(), "the live tail"), keep(relay.run(), "the relay")]
+        tasks.append(keep(throughput.run(pool), "the look at the throughput"))
         try:
             yield
         finally:

@@ -11,6 +11,8 @@ from starlette.requests import HTTPConnection
 
 from api.live.hub import Hub
 from api.live.tail import LogTail
+from api.operations.oldest import OldestRecords
+from api.operations.throughput import Throughput
 from api.settings import Settings
 from producers.database import Pool
 from producers.kafka.publisher import Publisher
@@ -23,6 +25,8 @@ class Context:
     publisher: Publisher
     hub: Hub
     tail: LogTail
+    oldest: OldestRecords
+    throughput: Throughput
     store: Minio
 
 

@@ -1,14 +1,17 @@
-"""How far each read model is behind the log."""
+"""How far each read model is behind the log, how fast it goes, and what it could not apply."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from api.context import Context
-from producers.database import search_path
+from events.envelope import Position
+from producers.database import Connection, search_path, set_live_search_path
+from producers.dead_letter_queries import count_open
 from producers.queries import load_queries
 
 queries: Final = load_queries(Path(__file__).parent / "queries.sql")
@@ -20,61 +23,84 @@ WORKER_OF: Final = {
 }
 CORE_WORKER: Final = "projections-core"
 # In the schema of one read model, where its tables have these names.
-OFFSETS: Final = (
-    "SELECT topic, partition, next_offset, append_time, (SELECT count(*) FROM dead_letters) AS dead_letters "
-    "FROM projection_offsets"
-)
+OFFSETS: Final = "SELECT topic, partition, next_offset, applied_events FROM projection_offsets"
+
+Ends = Mapping[tuple[str, int], int]
+"""(topic, partition) to the offset of the log's next record."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lag:
-    """``lag`` in records, None when the log cannot be asked. ``age_s``: of the last applied record while behind."""
+    """``lag`` in records. ``oldest_unapplied_age_s``: since the log took the first record that is not applied, 0 where
+    all is. Both are None when the log cannot say. ``dead_letters``: those that nobody decided about.
+    """
 
     projection: str
     live_schema: str
     lag: int | None
-    age_s: float | None
+    oldest_unapplied_age_s: float | None
+    applied_events: int
+    events_per_second: float | None
     dead_letters: int
+    builds_running: int
     worker_alive: bool
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "lag": self.lag,
-            "age_s": self.age_s,
-            "dead_letters": self.dead_letters,
-            "live_schema": self.live_schema,
-            "worker_alive": self.worker_alive,
-        }
+        return {name: value for name, value in asdict(self).items() if name != "projection"}
 
 
-async def read_lags(context: Context, ends: dict[tuple[str, int], int] | None, topics: dict[str, str]) -> list[Lag]:
+async def read_lags(context: Context, ends: Ends | None, topics: Mapping[str, str]) -> list[Lag]:
     """One entry a live read model; ``topics`` maps its name to the topic it folds."""
-    lags = []
     async with context.pool.acquire(timeout=3) as tx, tx.transaction(readonly=True):
         models = await queries.read_models(tx)
         alive = {row["process"] for row in await queries.workers(tx) if row["age_s"] < WORKER_SILENCE_MAX_S}
-        for model in models:
-            await tx.execute(search_path([model["schema_name"]]))
-            rows = await tx.fetch(OFFSETS)
-            lags.append(_lag(model, rows, ends, topics.get(model["projection"]), alive))
-    return lags
+        builds = {row["projection"]: row["builds"] for row in await queries.builds(tx)}
+        offsets = {model["projection"]: await _offsets(tx, model["schema_name"]) for model in models}
+        await set_live_search_path(tx)
+        dead = await count_open(tx) if models else {}
+    # The log is asked without a transaction: it may take seconds.
+    behind = {
+        model["projection"]: _first_unapplied(offsets[model["projection"]], ends or {}, topics.get(model["projection"]))
+        for model in models
+    }
+    times = await context.oldest.append_times(place for places in behind.values() for place in places)
+    now_s = time.time()
+    return [
+        Lag(
+            projection=name,
+            live_schema=model["schema_name"],
+            lag=None if ends is None else sum(behind[name].values()),
+            oldest_unapplied_age_s=None if ends is None else _age_s(behind[name], times, now_s),
+            applied_events=sum(row["applied_events"] for row in offsets[name]),
+            events_per_second=context.throughput.per_second(name),
+            dead_letters=dead.get(name, 0),
+            builds_running=builds.get(name, 0),
+            worker_alive=WORKER_OF.get(name, CORE_WORKER) in alive,
+        )
+        for model in models
+        for name in [model["projection"]]
+    ]
 
 
-def _lag(
-    model: Any, rows: list[Any], ends: dict[tuple[str, int], int] | None, topic: str | None, alive: set[str]
-) -> Lag:
+async def _offsets(tx: Connection, schema_name: str) -> list[Any]:
+    await tx.execute(search_path([schema_name]))
+    return await tx.fetch(OFFSETS)
+
+
+def _first_unapplied(rows: Sequence[Any], ends: Ends, topic: str | None) -> dict[Position, int]:
+    """The first record of each partition that is not applied, and how many there are from it on."""
     applied = {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
-    behind = None
-    if ends is not None:
-        behind = sum(max(0, end - applied.get(place, 0)) for place, end in ends.items() if place[0] == topic)
-    times = [row["append_time"].timestamp() for row in rows if row["append_time"] is not None]
-    age_s = round(time.time() - max(times), 3) if behind and times else (None if behind else 0.0)
-    worker = WORKER_OF.get(model["projection"], CORE_WORKER)
-    return Lag(
-        projection=model["projection"],
-        live_schema=model["schema_name"],
-        lag=behind,
-        age_s=age_s,
-        dead_letters=rows[0]["dead_letters"] if rows else 0,
-        worker_alive=worker in alive,
-    )
+    return {
+        Position(*place, applied.get(place, 0)): end - applied.get(place, 0)
+        for place, end in ends.items()
+        if place[0] == topic and end > applied.get(place, 0)
+    }
+
+
+def _age_s(behind: Mapping[Position, int], times: Mapping[Position, float], now_s: float) -> float | None:
+    """None when any of the records is not known: it may be the oldest."""
+    if not behind:
+        return 0.0
+    if not behind.keys() <= times.keys():
+        return None
+    return round(max(0.0, now_s - min(times[place] for place in behind)), 3)

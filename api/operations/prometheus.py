@@ -1,54 +1,89 @@
-"""``/metrics`` for Prometheus."""
+"""``/metrics`` for Prometheus. What is not known is left out rather than told as it last was."""
 
 from __future__ import annotations
 
 import time
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.context import Api
 from api.operations.health import look_around
-from api.operations.lag import queries
+from api.operations.lag import Lag, queries
 
 router = APIRouter(tags=["operations"])
 
-# Every metric name of the API, in one place.
+# Of this process, counted as it goes.
 REGISTRY: Final = CollectorRegistry()
 REQUEST_SECONDS: Final = Histogram(
     "epochlog_http_request_seconds", "Duration of HTTP requests", ["method", "route", "status"], registry=REGISTRY
 )
 SOCKETS: Final = Gauge("epochlog_websocket_clients", "WebSocket clients", registry=REGISTRY)
-OUTBOX: Final = Gauge("epochlog_outbox_unsent", "Facts that wait for the log", registry=REGISTRY)
-DEPENDENCY_UP: Final = Gauge("epochlog_dependency_up", "1 when it answers", ["dependency"], registry=REGISTRY)
-LAG: Final = Gauge("epochlog_projection_lag", "Records not applied yet", ["projection"], registry=REGISTRY)
-LAG_AGE: Final = Gauge(
-    "epochlog_projection_age_seconds", "Age of the last applied record while behind", ["projection"], registry=REGISTRY
+
+# Of each read model, looked up for every answer. A counter's samples end in _total.
+PER_READ_MODEL: Final = (
+    # name                                   kind                 field of Lag               meaning
+    ("epochlog_projection_lag", GaugeMetricFamily, "lag", "Records not applied yet"),
+    (
+        "epochlog_projection_oldest_unapplied_seconds",
+        GaugeMetricFamily,
+        "oldest_unapplied_age_s",
+        "Since the log took the first record that is not applied; 0 where all is",
+    ),
+    ("epochlog_projection_applied_events", CounterMetricFamily, "applied_events", "Events applied by the live version"),
+    ("epochlog_dead_letters", GaugeMetricFamily, "dead_letters", "Dead letters that nobody decided about"),
+    ("epochlog_projection_builds_running", GaugeMetricFamily, "builds_running", "Versions that are being built"),
+    ("epochlog_worker_up", GaugeMetricFamily, "worker_alive", "1 when a worker of the read model gave a sign of life"),
 )
-DEAD_LETTERS: Final = Gauge("epochlog_dead_letters", "Records parked as unreadable", ["projection"], registry=REGISTRY)
-WORKER_UP: Final = Gauge(
-    "epochlog_worker_up", "1 when a worker of the read model gave a sign of life", ["projection"], registry=REGISTRY
-)
+
+
+class Snapshot:
+    """A collector of one answer."""
+
+    def __init__(self, dependencies: Mapping[str, Any], lags: Iterable[Lag], outbox: tuple[int, float] | None) -> None:
+        self._dependencies = dependencies
+        self._lags = list(lags)
+        self._outbox = outbox
+
+    def collect(self) -> Iterable[Metric]:
+        up = GaugeMetricFamily("epochlog_dependency_up", "1 when it answers", labels=["dependency"])
+        for name, state in self._dependencies.items():
+            up.add_metric([name], float(state["ok"]))
+        yield up
+        if self._outbox is not None:
+            unsent, oldest_s = self._outbox
+            yield GaugeMetricFamily("epochlog_outbox_unsent", "Facts that wait for the log", value=unsent)
+            yield GaugeMetricFamily(
+                "epochlog_outbox_oldest_unsent_seconds",
+                "Since the first fact that waits for the log was accepted; 0 where none does",
+                value=oldest_s,
+            )
+        for name, family, field, meaning in PER_READ_MODEL:
+            metric = family(name, meaning, labels=["projection"])
+            for lag in self._lags:
+                value = getattr(lag, field)
+                if value is not None:
+                    metric.add_metric([lag.projection], float(value))
+            yield metric
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def get_metrics(api: Api) -> Response:
     dependencies, lags = await look_around(api)
     SOCKETS.set(api.hub.subscribers)
-    for name, state in dependencies.items():
-        DEPENDENCY_UP.labels(name).set(state["ok"])
-    for lag in lags:
-        if lag.lag is not None:
-            LAG.labels(lag.projection).set(lag.lag)
-        LAG_AGE.labels(lag.projection).set(lag.age_s or 0)
-        DEAD_LETTERS.labels(lag.projection).set(lag.dead_letters)
-        WORKER_UP.labels(lag.projection).set(lag.worker_alive)
+    outbox = None
     if dependencies["postgres"]["ok"]:
         async with api.pool.acquire(timeout=3) as connection:
-            OUTBOX.set(await queries.outbox_unsent(connection))
-    return Response(generate_latest(REGISTRY), media_type=CONTENT_TYPE_LATEST)
+            row = await queries.outbox_unsent(connection)
+            outbox = (row["unsent"], row["oldest_s"])
+    looked_up = CollectorRegistry(auto_describe=False)
+    looked_up.register(Snapshot(dependencies, lags, outbox))
+    return Response(generate_latest(REGISTRY) + generate_latest(looked_up), media_type=CONTENT_TYPE_LATEST)
 
 
 class RequestTimes:
