@@ -15,6 +15,7 @@ OUTBOX: Final = "outbox relay (api, launcher, projections-early-stop)"
 CORE: Final = "projections-core"
 EARLY_STOP: Final = "projections-early-stop"
 MLFLOW: Final = "projections-mlflow"
+ARCHIVE: Final = "projections-archive"
 LIVE: Final = "api live tail"
 
 FOR_EVER: Final = None
@@ -49,13 +50,13 @@ def days(count: int) -> timedelta:
 
 TOPICS: Final = (
     # name             key            kept       written by      read by               holds
-    Topic(wire.JOBS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, MLFLOW, LIVE), "life, progress and checkpoints of jobs"),
-    Topic(wire.METRICS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, EARLY_STOP, MLFLOW, LIVE), "metrics, in columns"),
-    Topic(wire.LOGS, "job id", days(30), (SDK, OUTBOX), (CORE, LIVE), "log lines"),
-    Topic(wire.SYSTEM, "job id", days(7), (SDK,), (CORE,), "signs of life, GPU and CPU samples"),
-    Topic(wire.DATASETS, "data set id", FOR_EVER, (OUTBOX,), (CORE,), "registered data sets"),
-    Topic(wire.MODELS, "model name", FOR_EVER, (OUTBOX,), (CORE,), "models that trainers offer"),
-    Topic(wire.DEAD_LETTER, "projection", FOR_EVER, (OUTBOX,), (CORE,), "what operators did with dead letters"),
+    Topic(wire.JOBS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, MLFLOW, ARCHIVE, LIVE), "life, progress, checkpoints"),
+    Topic(wire.METRICS, "job id", FOR_EVER, (SDK, OUTBOX), (CORE, EARLY_STOP, MLFLOW, ARCHIVE, LIVE), "metrics"),
+    Topic(wire.LOGS, "job id", days(30), (SDK, OUTBOX), (CORE, ARCHIVE, LIVE), "log lines"),
+    Topic(wire.SYSTEM, "job id", days(7), (SDK,), (CORE, ARCHIVE), "signs of life, GPU and CPU samples"),
+    Topic(wire.DATASETS, "data set id", FOR_EVER, (OUTBOX,), (CORE, ARCHIVE), "registered data sets"),
+    Topic(wire.MODELS, "model name", FOR_EVER, (OUTBOX,), (CORE, ARCHIVE), "models that trainers offer"),
+    Topic(wire.DEAD_LETTER, "projection", FOR_EVER, (OUTBOX,), (CORE, ARCHIVE), "what operators did with dead letters"),
 )
 
 TOPIC_NAMES: Final = tuple(topic.name for topic in TOPICS)

@@ -1,4 +1,4 @@
-"""The read models: ``python -m projections migrate | run PROCESS | dead-letters ... | simulate early-stopping``."""
+"""The read models and the archive: ``python -m projections migrate | run PROCESS | VERB ...``, with --help."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 
 from producers.kafka.create_topics import TopicRefused
 from producers.migrate import MigrationRefused
-from projections.registry import PROCESSES
+from projections.archive import commands as archive
+from projections.registry import ARCHIVE, PROCESSES
 from projections.runtime import dead_letters
 from projections.runtime.versions import WrongVersion
 from projections.settings import Settings
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     letters = verbs.add_parser("dead-letters", help="records that could not be applied: list, show, redrive, discard")
     dead_letters.add_verbs(letters)
     simulation.add_arguments(verbs.add_parser("simulate", help="what other settings would have done to past runs"))
+    archive.add_arguments(verbs.add_parser("archive", help="look after the log's files in S3"))
     options = parser.parse_args(arguments)
     settings = Settings.from_env()
     if options.verb == "migrate":
@@ -32,7 +34,14 @@ def main(arguments: list[str] | None = None) -> int:
         return dead_letters.run(options, settings)
     if options.verb == "simulate":
         return simulation.run(options, settings)
-    # Imported here: faust takes a second and is needed by no other verb.
+    if options.verb == "archive":
+        return archive.main(options, settings)
+    # Imported here: faust takes a second and is needed by no other verb, nor is pyarrow.
+    if options.process == ARCHIVE:
+        from projections.archive.archiver import run as run_archiver
+
+        run_archiver(settings)
+        return 0
     from projections.runtime.faust_worker import run as run_worker
 
     run_worker(options.process, settings)

@@ -25,7 +25,9 @@ from training_sdk.wire import DATASETS, DEAD_LETTER, JOBS, LOGS, METRICS, MODELS
 CORE: Final = "core"
 EARLY_STOP: Final = "early-stop"
 MLFLOW: Final = "mlflow"
-PROCESSES: Final = (CORE, EARLY_STOP, MLFLOW)
+ARCHIVE: Final = "archive"
+PROCESSES: Final = (CORE, EARLY_STOP, MLFLOW, ARCHIVE)
+"""The last one has no read model: it writes the log itself into S3."""
 
 Handler = Callable[..., Awaitable[None]]
 """``handler(tx, events)``: a run of neighbouring events, in log order, and the open transaction."""

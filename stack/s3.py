@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from stack.settings import LOOPBACK, Settings
 
-BUCKETS: Final = ("training-datasets", "training-checkpoints", "training-models", "mlflow")
+BUCKETS: Final = ("training-datasets", "training-checkpoints", "training-models", "training-archive", "mlflow")
 
 
 def prepare(settings: Settings) -> None:

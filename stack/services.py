@@ -90,6 +90,7 @@ SERVICES: Final = (
     Service("projections-core", _module("projections", "run", "core"), ("migrate",)),
     Service("projections-early-stop", _module("projections", "run", "early-stop"), ("migrate",)),
     Service("projections-mlflow", _module("projections", "run", "mlflow"), ("migrate", "mlflow")),
+    Service("projections-archive", _module("projections", "run", "archive"), ("migrate", "s3")),
     Service("launcher", _module("trainers.launcher"), ("migrate", *STORES), stop_timeout_s=30.0),
 )
 

@@ -65,15 +65,23 @@ async def read_topic(
 
 async def end_offsets(bootstrap_servers: str, topic_prefix: str, topic: str) -> dict[int, int]:
     """By partition, the offset that the topic's next record gets."""
+    return await _offsets(bootstrap_servers, topic_prefix, topic, "end_offsets")
+
+
+async def beginning_offsets(bootstrap_servers: str, topic_prefix: str, topic: str) -> dict[int, int]:
+    """By partition, the first offset that the log still has."""
+    return await _offsets(bootstrap_servers, topic_prefix, topic, "beginning_offsets")
+
+
+async def _offsets(bootstrap_servers: str, topic_prefix: str, topic: str, which: str) -> dict[int, int]:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False)
     await consumer.start()
     try:
-        ends = await consumer.end_offsets(
-            [TopicPartition(topic_prefix + topic, number) for number in range(PARTITIONS)]
-        )
+        places = [TopicPartition(topic_prefix + topic, number) for number in range(PARTITIONS)]
+        found: dict[TopicPartition, int] = await getattr(consumer, which)(places)
     finally:
         await consumer.stop()
-    return {place.partition: end for place, end in ends.items()}
+    return {place.partition: offset for place, offset in found.items()}
 
 
 async def highest_key(bootstrap_servers: str, topic_prefix: str, topic: str) -> int:

@@ -129,7 +129,8 @@ def wire_event(topic: str, key: bytes | None, headers: Iterable[tuple[str, bytes
     found: dict[str, str] = {}
     try:
         for name, raw in headers:
-            found[name] = raw.decode("utf-8")
+            # Kafka allows a header without a value; it says as much as none.
+            found[name] = (raw or b"").decode("utf-8")
         key_text = key.decode("ascii")
     except UnicodeDecodeError as error:
         raise MalformedHeaders(f"key or header is not text: {error}") from error

@@ -1,0 +1,1 @@
+"""The log in S3, as Parquet: history outlives what topics keep."""

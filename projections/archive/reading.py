@@ -1,0 +1,126 @@
+"""The archive as a source of records, and the log with the archive before it: a replay of what topics dropped."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+from events.envelope import Record
+from events.topics import PARTITIONS
+from producers.database import Pool
+from projections.archive import ledger
+from projections.archive.ledger import Kept, Part
+from projections.archive.parquet import NotAFile, from_parquet
+from projections.archive.store import Store, sha256_of
+from projections.runtime.replay import BATCH_RECORDS_MAX, beginning_offsets, read_topic
+from projections.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class ArchiveBroken(RuntimeError):
+    """A file of the archive is missing, or is not what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """Where the archive is: its ledger and its bucket."""
+
+    pool: Pool
+    store: Store
+
+    @classmethod
+    def of(cls, pool: Pool, settings: Settings) -> Archive:
+        return cls(pool, Store(settings))
+
+
+async def read_archived(
+    archive: Archive, topic: str, start: Mapping[int, int], until: Mapping[int, int]
+) -> AsyncIterator[list[Record]]:
+    """The archived records of a topic in batches, by partition from ``start`` (0) up to ``until`` (exclusive).
+
+    Partitions that ``until`` does not name are left out. Records come in the order of their offsets, a partition after
+    the other; what is not archived is missing. Holds one part in memory. Raises ArchiveBroken and Unavailable.
+    """
+    for partition, end in sorted(until.items()):
+        first = start.get(partition, 0)
+        if first >= end:
+            continue
+        async with archive.pool.acquire(timeout=30) as connection:
+            parts = await ledger.parts(connection, (topic, partition), first)
+        for part in parts:
+            if part.state == "done" and part.first_offset < end:
+                wanted = (record for record in await _records(archive, part) if first <= record.offset < end)
+                while batch := list(itertools.islice(wanted, BATCH_RECORDS_MAX)):
+                    yield batch
+
+
+async def _records(archive: Archive, part: Part) -> list[Record]:
+    async with archive.pool.acquire(timeout=30) as connection:
+        files = await ledger.objects(connection, part)
+    read = [await read_file(archive.store, kept) for kept in files]
+    return list(heapq.merge(*read, key=lambda record: record.offset))
+
+
+async def read_file(store: Store, kept: Kept) -> list[Record]:
+    """Raises ArchiveBroken, Unavailable."""
+    content = await store.read(kept.key)
+    if content is None:
+        raise ArchiveBroken(f"s3://{store.bucket}/{kept.key} is missing; run: python -m projections archive repair")
+    if sha256_of(content) != kept.sha256:
+        raise ArchiveBroken(
+            f"s3://{store.bucket}/{kept.key} is not what was written; run: python -m projections archive repair"
+        )
+    try:
+        return (await asyncio.to_thread(from_parquet, content)).records
+    except NotAFile as error:
+        raise ArchiveBroken(f"s3://{store.bucket}/{kept.key}: {error}") from error
+
+
+async def not_archived(archive: Archive, topic: str, partition: int, first: int, end: int) -> list[tuple[int, int]]:
+    """The ranges of offsets between ``first`` and ``end`` that the archive does not have."""
+    async with archive.pool.acquire(timeout=30) as connection:
+        parts = await ledger.parts(connection, (topic, partition), first)
+    missing = []
+    for part in parts:
+        if part.state == "done" and first < end:
+            if part.first_offset > first:
+                missing.append((first, min(part.first_offset, end)))
+            first = max(first, part.next_offset)
+    return [*missing, (first, end)] if first < end else missing
+
+
+async def read_history(
+    archive: Archive,
+    bootstrap_servers: str,
+    topic_prefix: str,
+    topic: str,
+    start: Mapping[int, int] | None = None,
+    until: Mapping[int, int] | None = None,
+) -> AsyncIterator[list[Record]]:
+    """As replay.read_topic, and what the log dropped comes from the archive first. No gap, no overlap.
+
+    What neither has is named in this process's log and stepped over. Raises ArchiveBroken, Unavailable, LogSilent.
+    """
+    position = {partition: (start or {}).get(partition, 0) for partition in range(PARTITIONS)}
+    # Retention may move on while the archive is read: asked again until nothing is behind it.
+    while True:
+        earliest = await beginning_offsets(bootstrap_servers, topic_prefix, topic)
+        ends = {place: min(first, (until or {}).get(place, first)) for place, first in earliest.items()}
+        dropped = {place: end for place, end in ends.items() if position[place] < end}
+        if not dropped:
+            break
+        async for batch in read_archived(archive, topic, position, dropped):
+            yield batch
+        for partition, end in dropped.items():
+            for gap in await not_archived(archive, topic, partition, position[partition], end):
+                logger.error(
+                    "%s/%d: offsets %d to %d are neither in the log nor in the archive", topic, partition, *gap
+                )
+            position[partition] = end
+    async for batch in read_topic(bootstrap_servers, topic_prefix, topic, position, until):
+        yield batch
