@@ -6,6 +6,7 @@ The client is asynchronous and a notebook has an event loop of its own, so it ru
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
@@ -25,6 +26,7 @@ CHUNK_RECORDS_MAX: Final = 200
 POLL_TIMEOUT_MS: Final = 500
 SILENCE_MAX_S: Final = 30.0
 
+logger = logging.getLogger("training_sdk")
 Result = TypeVar("Result")
 
 
@@ -74,6 +76,8 @@ class KafkaLog:
         try:
             if consumer is not None:
                 self._run(consumer.stop())
+        except LogUnreadable as error:
+            logger.debug("leaving a Kafka connection behind: %s", error)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -94,22 +98,12 @@ class KafkaLog:
         position = {number: span.start for number, span in spans.items() if span.start < span.stop}
         if not position:
             return
-        self._assign(topic, position)
+        self._run(self._assign(topic, position))
         heard = time.monotonic()
         while position:
-            fetched, positions = self._run(self._fetch(topic, position))
-            records = []
-            passed = 0
-            for number, messages in fetched.items():
-                stop = spans[number].stop
-                records += [self._record(topic, message) for message in messages if message.offset < stop]
-            for number, reached in positions.items():
-                reached = min(reached, spans[number].stop)
-                passed += reached - position[number]
-                position[number] = reached
-                if reached == spans[number].stop:
-                    del position[number]
-                    self._consumer_now.pause(TopicPartition(self._prefix + topic, number))
+            records, reached = self._run(self._fetch(topic, {number: spans[number].stop for number in position}))
+            passed = sum(offset - position[number] for number, offset in reached.items())
+            position = {number: offset for number, offset in reached.items() if offset < spans[number].stop}
             if passed:
                 heard = time.monotonic()
                 yield Chunk(records, passed)
@@ -142,21 +136,28 @@ class KafkaLog:
             raise
         return consumer
 
-    def _assign(self, topic: str, position: Mapping[int, int]) -> None:
-        async def assign() -> None:
-            self._consumer_now.assign([TopicPartition(self._prefix + topic, number) for number in position])
-            for number, offset in position.items():
-                self._consumer_now.seek(TopicPartition(self._prefix + topic, number), offset)
+    async def _assign(self, topic: str, position: Mapping[int, int]) -> None:
+        self._consumer_now.assign([TopicPartition(self._prefix + topic, number) for number in position])
+        for number, offset in position.items():
+            self._consumer_now.seek(TopicPartition(self._prefix + topic, number), offset)
 
-        self._run(assign())
-
-    async def _fetch(self, topic: str, wanted: Mapping[int, int]) -> tuple[dict[int, list[Any]], dict[int, int]]:
-        """Messages by partition, and where each partition goes on (past what carries no record, too)."""
+    async def _fetch(self, topic: str, stops: Mapping[int, int]) -> tuple[list[Record], dict[int, int]]:
+        """Some records before the stops, and where each partition goes on (past what carries no record, too)."""
         consumer = self._consumer_now
-        places = [TopicPartition(self._prefix + topic, number) for number in wanted]
+        places = {TopicPartition(self._prefix + topic, number): stop for number, stop in stops.items()}
         fetched = await consumer.getmany(*places, timeout_ms=POLL_TIMEOUT_MS, max_records=CHUNK_RECORDS_MAX)
-        positions = {place.partition: await consumer.position(place) for place in places}
-        return {place.partition: messages for place, messages in fetched.items()}, positions
+        records = [
+            self._record(topic, message)
+            for place, messages in fetched.items()
+            for message in messages
+            if message.offset < places[place]
+        ]
+        reached = {}
+        for place, stop in places.items():
+            reached[place.partition] = min(await consumer.position(place), stop)
+            if reached[place.partition] == stop:
+                consumer.pause(place)  # what is appended meanwhile is not asked for
+        return records, reached
 
     async def _spans(self, topic: str, selection: Selection) -> dict[int, Span]:
         consumer = self._consumer_now

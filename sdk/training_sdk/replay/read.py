@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Literal, TypedDict, Unpack
 
+import polars as pl
 import pyarrow as pa
+from polars.io.plugins import register_io_source
 
 from training_sdk import wire
 from training_sdk.replay.event import Event, MalformedRecord, Seen, event_of
@@ -24,6 +26,7 @@ from training_sdk.replay.rows import (
     line_rows,
     point_rows,
 )
+from training_sdk.replay.scan import scanned
 from training_sdk.replay.selection import Moment, Offsets, Selection, select
 from training_sdk.settings import RunSettings
 
@@ -80,6 +83,16 @@ class Replay(Frame):
                     for chunk in sources.read(plan, self.selection):
                         yield from self.events_of(chunk, seen)
                         bar.update(chunk.passed)
+
+    def scan(self) -> pl.LazyFrame:
+        """As of every Frame; conditions on columns of the archive's files also decide which of them are read."""
+
+        def source(
+            columns: list[str] | None, predicate: pl.Expr | None, rows_max: int | None, batch_rows: int | None
+        ) -> Iterator[pl.DataFrame]:
+            return scanned(self, columns, predicate, rows_max)
+
+        return register_io_source(source, schema=self.polars_schema)
 
     def open(self) -> Sources:
         return Sources(self.source, self.settings)

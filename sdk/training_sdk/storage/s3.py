@@ -18,12 +18,7 @@ PART_BYTES: Final = 64 * 1024 * 1024
 
 def open_store(settings: RunSettings, connections: int = 8) -> Minio:
     """A client with short timeouts of its own. Not to be shared with a forked child. Raises SettingsError."""
-    if not settings.s3_endpoint:
-        raise SettingsError("S3_ENDPOINT is not set; set it (and S3_ACCESS_KEY, S3_SECRET_KEY) to reach the store")
-    endpoint = settings.s3_endpoint if "://" in settings.s3_endpoint else f"http://{settings.s3_endpoint}"
-    parts = urlsplit(endpoint)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise SettingsError(f"S3_ENDPOINT is {settings.s3_endpoint[:80]!r}, wanted e.g. http://127.0.0.1:9002")
+    parts = urlsplit(endpoint_of(settings))
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S),
         maxsize=connections,
@@ -37,6 +32,17 @@ def open_store(settings: RunSettings, connections: int = 8) -> Minio:
         region="us-east-1",  # saves asking the store for it
         http_client=pool,
     )
+
+
+def endpoint_of(settings: RunSettings) -> str:
+    """The store's address with its scheme. Raises SettingsError."""
+    if not settings.s3_endpoint:
+        raise SettingsError("S3_ENDPOINT is not set; set it (and S3_ACCESS_KEY, S3_SECRET_KEY) to reach the store")
+    endpoint = settings.s3_endpoint if "://" in settings.s3_endpoint else f"http://{settings.s3_endpoint}"
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise SettingsError(f"S3_ENDPOINT is {settings.s3_endpoint[:80]!r}, wanted e.g. http://127.0.0.1:9002")
+    return endpoint
 
 
 def split_uri(uri: str) -> tuple[str, str]:

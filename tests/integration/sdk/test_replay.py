@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -236,3 +237,51 @@ async def test_a_topic_that_is_nowhere_is_said_with_the_setting_to_look_at(log: 
         list(
             read_events(METRICS, source="archive", settings={**log.environment(), "EPOCHLOG_ARCHIVE_BUCKET": "nothing"})
         )
+
+
+async def test_a_scan_reads_only_the_files_and_rows_that_its_conditions_leave(
+    log: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await append(log, sent(session_opened(), 25, 1, topic=METRICS), *(points(25, seq, [1.0]) for seq in range(2, 11)))
+    await append(log, points(25, 4, [1.0]), points(25, 11, [1.0]), points(37, 1, [1.0]))
+    await archive(log, METRICS, PARTITION, 0, 5, 9)
+    await delete_before(log, METRICS, PARTITION, 7)
+    await append_bytes(log, METRICS, b"not ours")
+    opened: list[str] = []
+    scan_parquet = pl.scan_parquet
+
+    def noted(uris: list[str], **given: Any) -> pl.LazyFrame:
+        opened.extend(uris)
+        return scan_parquet(uris, **given)
+
+    monkeypatch.setattr(pl, "scan_parquet", noted)
+    replay = read_events(METRICS, errors="keep", settings=log.environment())
+    table = replay.to_polars()
+    assert table.filter(pl.col("partition") == PARTITION)["offset"].to_list() == [*range(10), 11, 12]
+    rows = replay.scan()
+    assert_same_rows(rows.collect(), table)
+    a_day = timedelta(days=1)
+    appended = table["append_time"][0]
+    for conditions, files in (
+        ([pl.col("type") == "training.metrics.reported"], 2),
+        ([pl.col("type") == "training.session.opened"], 1),
+        ([pl.col("version") == 2, pl.col("offset") > 2], 1),
+        ([pl.col("append_time") >= appended, pl.col("job_id") == 25], 3),
+        ([pl.col("append_time") < appended - a_day], 0),
+        ([pl.col("append_time").is_between(appended + a_day, appended + 2 * a_day)], 0),
+        ([pl.col("partition") != PARTITION], 0),
+        ([pl.col("data").str.contains("loss"), pl.col("seq") > 4], 3),
+        ([pl.col("problem").is_not_null()], 3),
+    ):
+        opened.clear()
+        found = rows.filter(*conditions).collect()
+        assert_same_rows(found, table.filter(*conditions))
+        assert len(set(opened)) == files, conditions
+    assert rows.select(pl.len()).collect().item() == table.height
+    assert rows.group_by("type").len().collect().height == 3
+    assert rows.head(2).collect().height == 2
+
+
+def assert_same_rows(left: pl.DataFrame, right: pl.DataFrame) -> None:
+    order = ["partition", "offset"]
+    assert left.sort(order).equals(right.sort(order))
