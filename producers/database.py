@@ -32,15 +32,25 @@ async def prepare_connection(connection: asyncpg.Connection[Any]) -> None:
     )
 
 
-async def open_pool(dsn: str, *, size_max: int = POOL_SIZE_MAX, name: str = "epochlog") -> Pool:
-    """A bounded pool. Raises OSError or asyncpg.PostgresError when the server cannot be reached."""
+async def open_pool(
+    dsn: str,
+    *,
+    size_max: int = POOL_SIZE_MAX,
+    name: str = "epochlog",
+    command_timeout_s: float = COMMAND_TIMEOUT_S,
+    synchronous_commit: bool = True,
+) -> Pool:
+    """A bounded pool. Raises OSError or asyncpg.PostgresError when the server cannot be reached.
+
+    Without ``synchronous_commit`` a crash of the server may lose the last commits, as if they had never been made.
+    """
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size_max,
-        command_timeout=COMMAND_TIMEOUT_S,
+        command_timeout=command_timeout_s,
         init=prepare_connection,
-        server_settings={"application_name": name},
+        server_settings={"application_name": name, **({} if synchronous_commit else {"synchronous_commit": "off"})},
     )
     assert pool is not None
     return pool

@@ -10,6 +10,7 @@ from producers.kafka.create_topics import TopicRefused
 from producers.migrate import MigrationRefused
 from projections.archive import commands as archive
 from projections.registry import ARCHIVE, PROCESSES
+from projections.replays import commands as replays
 from projections.runtime import dead_letters
 from projections.runtime.versions import WrongVersion
 from projections.settings import Settings
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     dead_letters.add_verbs(letters)
     simulation.add_arguments(verbs.add_parser("simulate", help="what other settings would have done to past runs"))
     archive.add_arguments(verbs.add_parser("archive", help="look after the log's files in S3"))
+    replays.add_verbs(verbs)
     options = parser.parse_args(arguments)
     settings = Settings.from_env()
     if options.verb == "migrate":
@@ -36,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         return simulation.run(options, settings)
     if options.verb == "archive":
         return archive.main(options, settings)
+    if options.verb in ("rebuild", "verify", "flip-back"):
+        return replays.run(options, settings)
     # Imported here: faust takes a second and is needed by no other verb, nor is pyarrow.
     if options.process == ARCHIVE:
         from projections.archive.archiver import run as run_archiver

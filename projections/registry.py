@@ -39,7 +39,8 @@ JOB_EVENTS: Final = tuple(kind.model for kind in EVENT_TYPES if JOBS in kind.top
 class Projection:
     """``tables`` is the SQL file whose query ``create_tables`` makes its tables.
 
-    A changed table or meaning is ``version`` + 1: a new version is built beside the old one.
+    A changed table or meaning is ``version`` + 1: a new version is built beside the old one. ``kept`` are tables that
+    the log does not tell: a build takes their rows over from the live version.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Projection:
     version: int
     tables: Path
     handlers: Mapping[type[Fact], Handler]
+    kept: tuple[str, ...] = ()
 
 
 PROJECTIONS: Final = (
@@ -85,6 +87,7 @@ PROJECTIONS: Final = (
         1,
         early_stop.TABLES,
         {SessionOpened: early_stop.open_attempt, MetricsReported: early_stop.observe},
+        kept=("early_stop_past",),
     ),
     Projection("mlflow-runs", MLFLOW, JOBS, 2, mirror.RUN_TABLES, dict.fromkeys(JOB_EVENTS, mirror.follow_runs)),
     Projection("mlflow-metrics", MLFLOW, METRICS, 1, mirror.METRIC_TABLES, {MetricsReported: mirror.log_metrics}),

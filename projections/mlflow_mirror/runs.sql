@@ -10,6 +10,9 @@ CREATE TABLE mlflow_runs (
 -- name: run_of^
 SELECT run_id, experiment_id FROM mlflow_runs WHERE job_id = :job_id;
 
+-- name: known_runs
+SELECT job_id, run_id, experiment_id FROM mlflow_runs;
+
 -- name: job_of^
 SELECT job FROM mlflow_runs WHERE job_id = :job_id;
 

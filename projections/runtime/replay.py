@@ -30,10 +30,16 @@ async def read_topic(
 ) -> AsyncIterator[list[Record]]:
     """A topic's records in batches, from ``start`` (earliest) up to ``until`` (the end as it is now), by partition.
 
-    ``until`` is exclusive. Raises LogSilent when records are missing for SILENCE_MAX_S.
+    ``until`` is exclusive. Raises LogSilent when records are missing for SILENCE_MAX_S, OffsetOutOfRangeError when
+    some expire while they are read.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=100
+        bootstrap_servers=bootstrap_servers,
+        group_id=None,
+        enable_auto_commit=False,
+        fetch_max_wait_ms=100,
+        # What expires while it is read is an error here: "latest" would jump over all the rest.
+        auto_offset_reset="none",
     )
     await consumer.start()
     try:
