@@ -53,14 +53,14 @@ class Projection:
 
 
 PROJECTIONS: Final = (
-    Projection("jobs", CORE, JOBS, 5, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
+    Projection("jobs", CORE, JOBS, 6, jobs.TABLES, dict.fromkeys(JOB_EVENTS, jobs.record)),
     Projection("artifacts", CORE, JOBS, 1, artifacts.TABLES, {ArtifactSaved: artifacts.record}),
     Projection("checkpoints", CORE, JOBS, 2, checkpoints.TABLES, {CheckpointSaved: checkpoints.record}),
     Projection(
         "metrics",
         CORE,
         METRICS,
-        3,
+        4,
         metrics.TABLES,
         {
             SessionOpened: metrics.open_attempt,
@@ -68,8 +68,27 @@ PROJECTIONS: Final = (
             EventsDropped: metrics.note_gap,
         },
     ),
-    Projection("logs", CORE, LOGS, 1, logs.TABLES, {LogWritten: logs.append}),
-    Projection("system", CORE, SYSTEM, 2, system.TABLES, {HeartbeatSent: system.see, SystemSampled: system.record}),
+    Projection(
+        "logs",
+        CORE,
+        LOGS,
+        2,
+        logs.TABLES,
+        {LogWritten: logs.append, SessionOpened: logs.note_session, EventsDropped: logs.note_session},
+    ),
+    Projection(
+        "system",
+        CORE,
+        SYSTEM,
+        3,
+        system.TABLES,
+        {
+            HeartbeatSent: system.see,
+            SystemSampled: system.record,
+            SessionOpened: system.note_session,
+            EventsDropped: system.note_session,
+        },
+    ),
     Projection("datasets", CORE, DATASETS, 1, datasets.TABLES, {DatasetRegistered: datasets.record}),
     Projection("models", CORE, MODELS, 2, models.TABLES, {ModelRegistered: models.record}),
     Projection(

@@ -65,6 +65,7 @@ TABLES = (
         "training_logs",
     ),
     *("training_artifacts", "system_samples", "heartbeats", "datasets", "models"),
+    *("metric_trail", "log_trail", "system_trail"),
 )
 
 

@@ -37,10 +37,12 @@ class Visible:
     state: str
     status: str
     integrity: str | None = None
+    ended_then: bool = False
+    """At a past moment, of which nothing is still to be applied: nobody asks whether it is complete."""
 
     @property
     def ended(self) -> bool:
-        return self.integrity is not None
+        return self.integrity is not None or self.ended_then
 
 
 def applied(job: Job, marks: Marks, waiting_rows: int) -> bool:

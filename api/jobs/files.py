@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict
 from api.context import Api
 from api.freshness import After, wait_applied
 from api.guards import StrictRoute
+from api.jobs.history import AsOf, moment_of, note_moment
 from api.jobs.reading import queries, read_job
-from api.jobs.responses import time_text
+from api.jobs.responses import PastMoment, time_text
 from api.jobs.routes import JobId, Limit, Offset
 from api.store import File, content
 from events.types.vocabulary import JsonObject
@@ -65,6 +66,7 @@ class CheckpointAnswer(BaseModel):
 class CheckpointList(BaseModel):
     checkpoints: list[CheckpointAnswer]
     total: int
+    as_of: PastMoment = None
 
 
 class ArtifactAnswer(BaseModel):
@@ -86,6 +88,7 @@ class ArtifactList(BaseModel):
 
     artifacts: list[ArtifactAnswer]
     total: int
+    as_of: PastMoment = None
 
 
 def _shown(job_id: int, what: str, row: Any) -> dict[str, Any]:
@@ -95,32 +98,47 @@ def _shown(job_id: int, what: str, row: Any) -> dict[str, Any]:
 
 @router.get("/{job_id}/checkpoints", summary="Checkpoints in the order of their announcement")
 async def get_checkpoints(
-    job_id: JobId, api: Api, limit: Limit = 100, offset: Offset = 0, after: After = None
+    job_id: JobId,
+    api: Api,
+    response: Response,
+    limit: Limit = 100,
+    offset: Offset = 0,
+    after: After = None,
+    as_of: AsOf = None,
 ) -> CheckpointList:
     await wait_applied(api, after)
+    moment = await moment_of(api, job_id, as_of)
+    note_moment(response, moment)
+    text, until = (None, None) if moment is None else (moment.text, moment.jobs)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
-        rows = await queries.checkpoints(tx, job_id=job_id, limit=limit, offset=offset)
-        total = await queries.count_checkpoints(tx, job_id=job_id)
+        rows = await queries.checkpoints(tx, job_id=job_id, until=until, limit=limit, offset=offset)
+        total = await queries.count_checkpoints(tx, job_id=job_id, until=until)
     found = [CheckpointAnswer(**_shown(job_id, "checkpoints", row)) for row in rows]
-    return CheckpointList(checkpoints=found, total=total)
+    return CheckpointList(checkpoints=found, total=total, as_of=text)
 
 
 @router.get("/{job_id}/artifacts", summary="Plots, predictions and other files in the order of their announcement")
 async def get_artifacts(
     job_id: JobId,
     api: Api,
+    response: Response,
     kind: Annotated[Kind | None, Query()] = None,
     limit: Limit = 100,
     offset: Offset = 0,
     after: After = None,
+    as_of: AsOf = None,
 ) -> ArtifactList:
     await wait_applied(api, after)
+    moment = await moment_of(api, job_id, as_of)
+    note_moment(response, moment)
+    text, until = (None, None) if moment is None else (moment.text, moment.jobs)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
-        rows = await queries.artifacts(tx, job_id=job_id, kind=kind, limit=limit, offset=offset)
-        total = await queries.count_artifacts(tx, job_id=job_id, kind=kind)
-    return ArtifactList(artifacts=[ArtifactAnswer(**_shown(job_id, "artifacts", row)) for row in rows], total=total)
+        rows = await queries.artifacts(tx, job_id=job_id, kind=kind, until=until, limit=limit, offset=offset)
+        total = await queries.count_artifacts(tx, job_id=job_id, kind=kind, until=until)
+    found = [ArtifactAnswer(**_shown(job_id, "artifacts", row)) for row in rows]
+    return ArtifactList(artifacts=found, total=total, as_of=text)
 
 
 @router.get(

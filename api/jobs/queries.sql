@@ -21,10 +21,11 @@ SELECT job_id, run_id, experiment_id FROM mlflow_runs WHERE job_id = ANY(:job_id
 -- A job's events lie in one partition: the offset is unique among them.
 SELECT log_offset AS id, attempt, epoch, checkpoint_path, object_uri, is_best, metrics, file_size_bytes, sha256,
     resumable, step, saved_at
-FROM training_checkpoints WHERE job_id = :job_id ORDER BY log_offset LIMIT :limit OFFSET :offset;
+FROM training_checkpoints WHERE job_id = :job_id AND (:until::bigint IS NULL OR log_offset <= :until)
+ORDER BY log_offset LIMIT :limit OFFSET :offset;
 
 -- name: count_checkpoints$
-SELECT count(*) FROM training_checkpoints WHERE job_id = :job_id;
+SELECT count(*) FROM training_checkpoints WHERE job_id = :job_id AND (:until::bigint IS NULL OR log_offset <= :until);
 
 -- name: checkpoint^
 SELECT object_uri, checkpoint_path, sha256 FROM training_checkpoints WHERE job_id = :job_id AND log_offset = :id;
@@ -32,11 +33,12 @@ SELECT object_uri, checkpoint_path, sha256 FROM training_checkpoints WHERE job_i
 -- name: artifacts
 SELECT log_offset AS id, attempt, name, kind, epoch, object_uri, content_type, file_size_bytes, sha256, saved_at
 FROM training_artifacts
-WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind)
+WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind) AND (:until::bigint IS NULL OR log_offset <= :until)
 ORDER BY log_offset LIMIT :limit OFFSET :offset;
 
 -- name: count_artifacts$
-SELECT count(*) FROM training_artifacts WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind);
+SELECT count(*) FROM training_artifacts
+WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind) AND (:until::bigint IS NULL OR log_offset <= :until);
 
 -- name: artifact^
 SELECT object_uri, name, content_type, sha256 FROM training_artifacts WHERE job_id = :job_id AND log_offset = :id;

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.jobs.completeness import Visible
 from events.job import Job
 from events.types.vocabulary import MetricValue
+
+PastMoment = Annotated[
+    str | None,
+    Field(
+        description="the moment that `as_of` asked for; missing for now",
+        exclude_if=lambda text: text is None,
+    ),
+]
 
 
 def time_text(moment: datetime | None) -> str | None:
@@ -92,7 +100,9 @@ class JobAnswer(BaseModel):
     notes: str | None
     status: str = Field(description="pending, running, completed, stopped or failed")
     state: str = Field(description="the exact state; `finishing` until all of an ended run can be read")
-    integrity: str | None = Field(description="`complete`, or `pending` when something was not read 10 s after the end")
+    integrity: str | None = Field(
+        description="`complete`, or `pending` when something was not read 10 s after the end; null for a past moment"
+    )
     attempt: int
     retries: int = Field(description="attempts that the launcher made by itself, since somebody last asked for one")
     model_name: str | None
@@ -130,6 +140,7 @@ class JobAnswer(BaseModel):
     deleted_at: str | None = Field(description="hidden from lists since then; null where it is not deleted")
     deleted_by: str | None
     delete_reason: str | None
+    as_of: str | None = Field(default=None, description="the moment that the answer is of; null for now")
 
 
 def _early_stopping(job: Job) -> EarlyStoppingAnswer | None:
@@ -139,7 +150,11 @@ def _early_stopping(job: Job) -> EarlyStoppingAnswer | None:
 
 
 def job_answer(
-    job: Job, visible: Visible, mlflow: tuple[str, str] | None = None, best_metric: BestMetric | None = None
+    job: Job,
+    visible: Visible,
+    mlflow: tuple[str, str] | None = None,
+    best_metric: BestMetric | None = None,
+    as_of: str | None = None,
 ) -> JobAnswer:
     results = job.training_results.model_dump(mode="json", exclude_none=True) if job.training_results else None
     best = job.best_checkpoint.path if job.best_checkpoint else None
@@ -191,4 +206,5 @@ def job_answer(
         deleted_at=time_text(job.deletion.deleted_at) if job.deletion else None,
         deleted_by=job.deletion.requested_by if job.deletion else None,
         delete_reason=job.deletion.reason if job.deletion else None,
+        as_of=as_of,
     )

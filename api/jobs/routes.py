@@ -12,6 +12,7 @@ from api.context import Api
 from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
 from api.jobs.finding import JobFilters, Sort, find_jobs
+from api.jobs.history import AsOf, moment_of, note_moment, read_answer_at
 from api.jobs.reading import JOB_ID_MAX, queries, read_answer, read_job
 from api.jobs.responses import JobAnswer, time_text
 from producers.accept import accept
@@ -81,9 +82,12 @@ async def describe_job(
 
 
 @router.get("/{job_id}", summary="A training job, with its results once it ended")
-async def get_job(job_id: JobId, api: Api) -> JobAnswer:
+async def get_job(job_id: JobId, api: Api, response: Response, as_of: AsOf = None) -> JobAnswer:
+    """With ``as_of`` as it was then: without ``integrity``, and without what no log holds (the mirror's MLflow run)."""
+    moment = await moment_of(api, job_id, as_of)
+    note_moment(response, moment)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
-        return await read_answer(tx, job_id)
+        return await (read_answer(tx, job_id) if moment is None else read_answer_at(tx, job_id, moment))
 
 
 class EventAnswer(BaseModel):

@@ -2,6 +2,7 @@
 SELECT id, level, message, timestamp, source, metadata
 FROM training_logs
 WHERE job_id = :job_id
+  AND (:below_id::bigint IS NULL OR id < :below_id)
   AND (:levels::text[] IS NULL OR level = ANY(:levels))
   AND (:source::text IS NULL OR source = :source)
   AND (:since::timestamptz IS NULL OR timestamp >= :since)
@@ -14,6 +15,7 @@ LIMIT :limit OFFSET :offset;
 SELECT count(*)
 FROM training_logs
 WHERE job_id = :job_id
+  AND (:below_id::bigint IS NULL OR id < :below_id)
   AND (:levels::text[] IS NULL OR level = ANY(:levels))
   AND (:source::text IS NULL OR source = :source)
   AND (:since::timestamptz IS NULL OR timestamp >= :since)

@@ -6,17 +6,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict
 
 from api.context import Api
 from api.freshness import After, wait_applied
 from api.guards import StrictRoute
+from api.jobs.history import AsOf, Moment, moment_of, note_moment
 from api.jobs.reading import read_job
-from api.jobs.responses import time_text
+from api.jobs.responses import PastMoment, time_text
 from api.jobs.routes import JobId, Limit, Offset
 from api.like import like_text
-from events.types.vocabulary import JsonObject, LogLevel, LogSource
+from events.topics import PARTITIONS
+from events.types.vocabulary import LOG_LINES_PER_EVENT_MAX, JsonObject, LogLevel, LogSource
 from producers.database import transaction
 from producers.queries import load_queries
 
@@ -54,12 +56,14 @@ class LogPage(BaseModel):
     logs: list[LogLine]
     total: int
     has_more: bool
+    as_of: PastMoment = None
 
 
 @router.get("/{job_id}/logs", summary="Log lines by time")
 async def get_logs(
     job_id: JobId,
     api: Api,
+    response: Response,
     level: LogLevel | None = None,
     min_level: LogLevel | None = None,
     source: LogSource | None = None,
@@ -69,9 +73,12 @@ async def get_logs(
     limit: Limit = 100,
     offset: Offset = 0,
     after: After = None,
+    as_of: AsOf = None,
 ) -> LogPage:
     """``level`` is exact, ``min_level`` takes it and all above; ``since`` and ``until`` are inclusive."""
     await wait_applied(api, after)
+    moment = await moment_of(api, job_id, as_of)
+    note_moment(response, moment)
     filters = {
         "job_id": job_id,
         "levels": levels(level, min_level),
@@ -79,13 +86,20 @@ async def get_logs(
         "since": _aware(since),
         "until": _aware(until),
         "search": like_text(search),
+        "below_id": first_id_after(moment),
     }
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
         rows = await queries.lines(tx, limit=limit, offset=offset, **filters)
         total = await queries.count_lines(tx, **filters)
     lines = [LogLine(**{**dict(row), "timestamp": time_text(row["timestamp"])}) for row in rows]
-    return LogPage(logs=lines, total=total, has_more=offset + len(lines) < total)
+    more = offset + len(lines) < total
+    return LogPage(logs=lines, total=total, has_more=more, as_of=None if moment is None else moment.text)
+
+
+def first_id_after(moment: Moment | None) -> int | None:
+    """Lines of a past moment have smaller ids: they grow with the offset (projections/core/logs.py: line_id)."""
+    return None if moment is None else (moment.logs + 1) * PARTITIONS * LOG_LINES_PER_EVENT_MAX
 
 
 def levels(exact: LogLevel | None, at_least: LogLevel | None) -> list[str] | None:

@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict
 from api.context import Api
 from api.freshness import After, wait_applied
 from api.guards import StrictRoute
+from api.jobs.history import AS_OF_HEADER, AsOf, moment_of, note_moment
 from api.jobs.reading import read_job
+from api.jobs.responses import PastMoment
 from api.jobs.routes import JobId
 from api.metrics.downsample import POINTS_MIN
 from api.metrics.series import NAMES_MAX, Series, load_series, numbers, whole_numbers
@@ -50,6 +52,7 @@ SERIES_EXAMPLE: Final[JsonObject] = {
     ],
 }
 ARROW: Final = "application/vnd.apache.arrow.stream"
+OFFSET_MAX: Final = 2**62
 
 
 class Epoch(BaseModel):
@@ -63,21 +66,26 @@ class History(BaseModel):
 
     job_id: int
     epochs: list[Epoch]
+    as_of: PastMoment = None
 
 
 @router.get("/{job_id}/metrics", summary="Metrics history, one entry an epoch")
-async def get_history(job_id: JobId, api: Api, after: After = None) -> History:
+async def get_history(job_id: JobId, api: Api, response: Response, after: After = None, as_of: AsOf = None) -> History:
+    """With ``as_of`` as it was then: what a later attempt did again counts as it counted then."""
     await wait_applied(api, after)
+    moment = await moment_of(api, job_id, as_of)
+    note_moment(response, moment)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
-        rows = await queries.history(tx, job_id=job_id)
+        rows = await queries.history(tx, job_id=job_id, until=OFFSET_MAX if moment is None else moment.metrics)
     epochs: dict[int, Epoch] = {}
     for row in rows:
         entry = epochs.setdefault(row["epoch"], Epoch(epoch=row["epoch"], train_metrics={}, val_metrics={}))
         phase, _, key = row["name"].partition("/")
         metrics = entry.train_metrics if phase == "train" else entry.val_metrics
         metrics[key] = number_text(row["value"])
-    return History(job_id=job_id, epochs=[epochs[epoch] for epoch in sorted(epochs)])
+    shown = [epochs[epoch] for epoch in sorted(epochs)]
+    return History(job_id=job_id, epochs=shown, as_of=None if moment is None else moment.text)
 
 
 class SeriesColumns(BaseModel):
@@ -95,6 +103,7 @@ class SeriesAnswer(BaseModel):
 
     job_id: int
     series: list[SeriesColumns]
+    as_of: PastMoment = None
 
 
 @router.get(
@@ -110,6 +119,7 @@ async def get_series(
     max_points: Annotated[int | None, Query(ge=POINTS_MIN, le=1_000_000)] = None,
     accept: Annotated[str | None, Header()] = None,
     after: After = None,
+    as_of: AsOf = None,
 ) -> Response:
     await wait_applied(api, after)
     wanted = None if names is None else list(dict.fromkeys(name for name in names.split(",") if name))
@@ -119,13 +129,18 @@ async def get_series(
     if wanted is not None and any("\x00" in name for name in wanted):
         message = "a name must not contain the character U+0000"
         raise Invalid(message, [FieldProblem(("query", "names"), message)])
+    moment = await moment_of(api, job_id, as_of)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
-        series = await load_series(tx, job_id, wanted, max_points)
+        series = await load_series(tx, job_id, wanted, max_points, None if moment is None else moment.metrics)
+    headers = None if moment is None else {AS_OF_HEADER: moment.text}
     if accept is not None and ARROW in accept:
-        return Response(arrow_stream(series), media_type=ARROW)
-    document = {"job_id": job_id, "series": [columns(one) for one in series]}
-    return Response(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+        return Response(arrow_stream(series), media_type=ARROW, headers=headers)
+    document: dict[str, Any] = {"job_id": job_id, "series": [columns(one) for one in series]}
+    if moment is not None:
+        document["as_of"] = moment.text
+    body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, media_type="application/json", headers=headers)
 
 
 def columns(series: Series) -> dict[str, Any]:

@@ -55,37 +55,65 @@ def array_elements(raw: bytes, *, integers: bool = False) -> numpy.typing.NDArra
     return values.astype(numpy.int64 if integers else numpy.float64)
 
 
-async def load_series(tx: Connection, job_id: int, names: Sequence[str] | None, max_points: int | None) -> list[Series]:
-    """The named series (all for None), superseded points left out. A name without points gives an empty series."""
+async def load_series(
+    tx: Connection, job_id: int, names: Sequence[str] | None, max_points: int | None, until: int | None = None
+) -> list[Series]:
+    """The named series (all for None), superseded points left out. A name without points gives an empty series.
+
+    With ``until`` as they were when the log stood at that offset: what came later is not there, and supersedes nothing.
+    """
     if names is None:
-        names = [row["name"] for row in await queries.series_names(tx, job_id=job_id, limit=NAMES_MAX)]
-    attempts = await queries.attempts(tx, job_id=job_id)
+        rows = await queries.series_names(tx, job_id=job_id, limit=NAMES_MAX, until=until)
+        names = [row["name"] for row in rows]
+    attempts = await queries.attempts(tx, job_id=job_id, until=until)
     resumes = {row["attempt"]: Resume(row["resume_step"], row["resume_epoch"]) for row in attempts}
-    parts: dict[str, list[tuple[int, Any]]] = {name: [] for name in names}
-    for row in await queries.chunks(tx, job_id=job_id, names=list(names)):
-        parts[row["name"]].append((row["attempt"], row))
+    parts: dict[str, list[Chunk]] = {name: [] for name in names}
+    for row in await queries.chunks(tx, job_id=job_id, names=list(names), until=until):
+        parts[row["name"]].append(chunk_of(row, until))
     return [_series(name, chunks, resumes, max_points) for name, chunks in parts.items()]
 
 
-def _series(name: str, chunks: list[tuple[int, Any]], resumes: Mapping[int, Resume], max_points: int | None) -> Series:
-    columns: dict[str, list[numpy.typing.NDArray[Any]]] = {"steps": [], "epochs": [], "times": [], "points_values": []}
-    offsets: list[numpy.typing.NDArray[Any]] = []
+class Chunk(NamedTuple):
+    """Columns of points of one attempt, in log order."""
+
+    attempt: int
+    steps: Floats
+    epochs: Floats
+    times: Floats
+    values: Floats
+    log_offsets: numpy.typing.NDArray[Any]
+
+
+def chunk_of(row: Mapping[str, Any], until: int | None) -> Chunk:
+    """A row's points, of those up to an offset."""
+    offsets = array_elements(row["log_offsets"], integers=True)
+    # A series grows in log order: what was there is the beginning.
+    count = len(offsets) if until is None else int(numpy.searchsorted(offsets, until, side="right"))
+    return Chunk(
+        row["attempt"],
+        array_elements(row["steps"])[:count],
+        array_elements(row["epochs"])[:count],
+        array_elements(row["times"])[:count],
+        array_elements(row["points_values"])[:count],
+        offsets[:count],
+    )
+
+
+def _series(name: str, chunks: list[Chunk], resumes: Mapping[int, Resume], max_points: int | None) -> Series:
+    parts: list[tuple[numpy.typing.NDArray[Any], ...]] = []
     reported = _whole_epochs(chunks)
-    for attempt, row in chunks:
-        steps, epochs = array_elements(row["steps"]), array_elements(row["epochs"])
+    for attempt, steps, epochs, *others in chunks:
         # The latest attempt wins from where it goes on, and for every epoch that it reported as a whole.
         kept = ~_superseded(steps, epochs, [resume for newer, resume in resumes.items() if newer > attempt])
         if repeated := [epoch for newer, epochs in reported.items() if newer > attempt for epoch in epochs]:
             kept &= ~(numpy.isnan(steps) & numpy.isin(epochs, repeated))
-        for column, collected in columns.items():
-            collected.append(array_elements(row[column])[kept])
-        offsets.append(array_elements(row["log_offsets"], integers=True)[kept])
+        parts.append(tuple(column[kept] for column in (steps, epochs, *others)))
     if not chunks:
         empty = numpy.empty(0)
         return Series(name, empty, empty, empty, empty, 0, False)
-    steps, epochs, times, values = (numpy.concatenate(collected) for collected in columns.values())
+    steps, epochs, times, values, offsets = (numpy.concatenate(column) for column in zip(*parts, strict=True))
     # By epoch, then step; a report of the whole epoch comes after the epoch's steps; then as the log has them.
-    order = numpy.lexsort((numpy.concatenate(offsets), numpy.nan_to_num(steps, nan=numpy.inf), _known(epochs)))
+    order = numpy.lexsort((offsets, numpy.nan_to_num(steps, nan=numpy.inf), _known(epochs)))
     total = len(values)
     if max_points is not None and total > max_points:
         order = order[downsample(values[order], max_points)]
@@ -102,13 +130,12 @@ def _superseded(steps: Floats, epochs: Floats, newer: Sequence[Resume]) -> numpy
     return numpy.where(numpy.isnan(steps), epochs > done, (steps >= first_step) | (epochs > done_stepless))
 
 
-def _whole_epochs(chunks: list[tuple[int, Any]]) -> dict[int, set[float]]:
+def _whole_epochs(chunks: list[Chunk]) -> dict[int, set[float]]:
     """Of every attempt but the first, the epochs that it made a report of without a step."""
     found: dict[int, set[float]] = {}
-    for attempt, row in chunks:
-        if attempt != chunks[0][0]:
-            epochs = array_elements(row["epochs"])
-            found.setdefault(attempt, set()).update(epochs[numpy.isnan(array_elements(row["steps"]))].tolist())
+    for chunk in chunks:
+        if chunk.attempt != chunks[0].attempt:
+            found.setdefault(chunk.attempt, set()).update(chunk.epochs[numpy.isnan(chunk.steps)].tolist())
     return found
 
 

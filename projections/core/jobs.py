@@ -26,14 +26,15 @@ async def record(tx: Connection, events: Sequence[Event[Fact]]) -> None:
     last: dict[int, Event[Fact]] = {}
     trail: list[dict[str, Any]] = []
     for event in events:
-        folded = fold(jobs.get(event.job_id), event)
+        before = jobs.get(event.job_id)
+        folded = fold(before, event)
         jobs[event.job_id], last[event.job_id] = folded.job, event
-        trail.append(_trail_row(event, folded.job, folded.ignored))
+        trail.append(_trail_row(event, before, folded.job, folded.ignored))
     await queries.append_events(tx, trail)
     await queries.save(tx, [_job_row(jobs[job_id], last[job_id]) for job_id in job_ids])
 
 
-def _trail_row(event: Event[Fact], job: Job, ignored: str | None) -> dict[str, Any]:
+def _trail_row(event: Event[Fact], before: Job | None, job: Job, ignored: str | None) -> dict[str, Any]:
     assert event.position is not None
     return {
         "job_id": event.job_id,
@@ -46,7 +47,9 @@ def _trail_row(event: Event[Fact], job: Job, ignored: str | None) -> dict[str, A
         "rank": event.rank,
         "session": event.session,
         "seq": event.seq,
+        "source": event.source,
         "data": event.data.model_dump(mode="json", exclude_none=True),
+        "state_before": None if before is None else str(before.state),
         "state": str(job.state),
         "job": None if ignored is not None else job.model_dump(mode="json"),
         "ignored_reason": ignored,

@@ -43,7 +43,10 @@ CREATE TABLE job_events (
     rank integer NOT NULL,
     session text NOT NULL,
     seq bigint NOT NULL,
+    source text NOT NULL,
     data jsonb NOT NULL,
+    -- NULL where nothing was known of the job.
+    state_before text,
     -- After the event, as is the whole job; why the event changed nothing, where it did not.
     state text NOT NULL,
     job jsonb,
@@ -51,6 +54,7 @@ CREATE TABLE job_events (
     PRIMARY KEY (partition, log_offset)
 );
 CREATE INDEX job_events_job ON job_events (job_id, log_offset);
+CREATE INDEX job_events_trail ON job_events (job_id, append_time, log_offset);
 
 -- name: load
 SELECT id, job FROM training_jobs WHERE id = ANY(:job_ids::bigint[]) FOR UPDATE;
@@ -76,9 +80,9 @@ ON CONFLICT (id) DO UPDATE SET
 
 -- name: append_events*!
 INSERT INTO job_events (
-    job_id, partition, log_offset, type, time, append_time, attempt, rank, session, seq, data, state, job,
-    ignored_reason
+    job_id, partition, log_offset, type, time, append_time, attempt, rank, session, seq, source, data, state_before,
+    state, job, ignored_reason
 ) VALUES (
-    :job_id, :partition, :log_offset, :type, :time, :append_time, :attempt, :rank, :session, :seq, :data, :state,
-    :job, :ignored_reason
+    :job_id, :partition, :log_offset, :type, :time, :append_time, :attempt, :rank, :session, :seq, :source, :data,
+    :state_before, :state, :job, :ignored_reason
 );

@@ -9,10 +9,13 @@ from typing import Final
 from events.envelope import Event
 from events.topics import PARTITIONS
 from events.types.logs import LogWritten
+from events.types.sessions import EventsDropped, SessionOpened
 from events.types.vocabulary import LOG_LINES_PER_EVENT_MAX
 from producers.database import Connection
+from projections.core.trail import note
 
 TABLES: Final = Path(__file__).with_suffix(".sql")
+TRAIL: Final = "log_trail"
 COLUMNS: Final = (
     *("id", "job_id", "level", "message", "timestamp", "source", "metadata", "created_at", "attempt", "rank"),
 )
@@ -34,3 +37,9 @@ async def append(tx: Connection, events: Sequence[Event[LogWritten]]) -> None:
                 + (line.metadata, event.append_time, event.attempt, event.rank)
             )
     await tx.copy_records_to_table("training_logs", records=rows, columns=COLUMNS)
+    await note(tx, TRAIL, events)
+
+
+async def note_session(tx: Connection, events: Sequence[Event[SessionOpened | EventsDropped]]) -> None:
+    """What is no line, but part of the audit trail."""
+    await note(tx, TRAIL, events)

@@ -15,3 +15,19 @@ CREATE TABLE training_logs (
 CREATE INDEX idx_training_logs_job_id ON training_logs (job_id, timestamp, id);
 CREATE INDEX idx_training_logs_level ON training_logs (job_id, level);
 CREATE INDEX idx_training_logs_message ON training_logs USING gin (message public.gin_trgm_ops);
+CREATE TABLE log_trail (
+    -- One row an event (core/trail.py). A job's events lie in one partition.
+    job_id bigint NOT NULL,
+    log_offset bigint NOT NULL,
+    partition integer NOT NULL,
+    type text NOT NULL,
+    time timestamptz NOT NULL,
+    append_time timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    rank integer NOT NULL,
+    session text NOT NULL,
+    seq bigint NOT NULL,
+    source text NOT NULL,
+    data jsonb NOT NULL,
+    PRIMARY KEY (job_id, append_time, log_offset)
+);

@@ -25,8 +25,10 @@ from projections.core.binary_copy import (
 from projections.core.chunks import Points, Tail, cut, finite_range
 from projections.core.epochs import epoch_values
 from projections.core.names import series_name
+from projections.core.trail import note
 
 TABLES: Final = Path(__file__).with_suffix(".sql")
+TRAIL: Final = "metric_trail"
 queries: Final = load_queries(TABLES)
 
 CHUNK_COLUMNS: Final = (
@@ -53,6 +55,7 @@ async def open_attempt(tx: Connection, events: Sequence[Event[SessionOpened]]) -
         )
     await queries.open_attempt(tx, rows)
     await queries.forget_superseded(tx, rows)
+    await note(tx, TRAIL, events)
 
 
 async def note_gap(tx: Connection, events: Sequence[Event[EventsDropped]]) -> None:
@@ -70,6 +73,7 @@ async def note_gap(tx: Connection, events: Sequence[Event[EventsDropped]]) -> No
             }
         )
     await queries.note_gap(tx, rows)
+    await note(tx, TRAIL, events)
 
 
 async def append_points(tx: Connection, events: Sequence[Event[MetricsReported]]) -> None:
@@ -102,6 +106,7 @@ async def append_points(tx: Connection, events: Sequence[Event[MetricsReported]]
     await queries.save_series(tx, latest)
     if epochs := epoch_values(events):
         await queries.save_epochs(tx, epochs)
+    await note(tx, TRAIL, events)
 
 
 def by_series(events: Sequence[Event[MetricsReported]]) -> dict[Series, Points]:

@@ -5,6 +5,7 @@ CREATE TABLE metric_attempts (
     -- First step that the attempt writes again, and the epochs done before it. 0: it begins anew; NULL: nobody said.
     resume_step bigint,
     resume_epoch bigint,
+    -- Of the session's opening that said so: before it, nothing was superseded by the attempt.
     opened_offset bigint NOT NULL,
     PRIMARY KEY (job_id, attempt)
 );
@@ -78,6 +79,22 @@ CREATE TABLE metric_gaps (
     reason text NOT NULL,
     PRIMARY KEY (partition, log_offset)
 );
+CREATE TABLE metric_trail (
+    -- One row an event (core/trail.py). A job's events lie in one partition.
+    job_id bigint NOT NULL,
+    log_offset bigint NOT NULL,
+    partition integer NOT NULL,
+    type text NOT NULL,
+    time timestamptz NOT NULL,
+    append_time timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    rank integer NOT NULL,
+    session text NOT NULL,
+    seq bigint NOT NULL,
+    source text NOT NULL,
+    data jsonb NOT NULL,
+    PRIMARY KEY (job_id, append_time, log_offset)
+);
 -- For people with psql: one row a point.
 CREATE VIEW training_metrics AS
 SELECT
@@ -104,7 +121,7 @@ FROM metric_chunks AS chunks,
 INSERT INTO metric_attempts (job_id, attempt, resume_step, resume_epoch, opened_offset)
 VALUES (:job_id, :attempt, :resume_step, :resume_epoch, :opened_offset)
 ON CONFLICT (job_id, attempt) DO UPDATE SET
-    resume_step = excluded.resume_step, resume_epoch = excluded.resume_epoch
+    resume_step = excluded.resume_step, resume_epoch = excluded.resume_epoch, opened_offset = excluded.opened_offset
 WHERE metric_attempts.resume_step IS NULL AND metric_attempts.resume_epoch IS NULL;
 
 -- name: forget_superseded*!

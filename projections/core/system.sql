@@ -15,6 +15,22 @@ CREATE TABLE system_samples (
     PRIMARY KEY (partition, log_offset)
 );
 CREATE INDEX system_samples_job ON system_samples (job_id, time);
+CREATE TABLE system_trail (
+    -- One row an event (core/trail.py). A job's events lie in one partition.
+    job_id bigint NOT NULL,
+    log_offset bigint NOT NULL,
+    partition integer NOT NULL,
+    type text NOT NULL,
+    time timestamptz NOT NULL,
+    append_time timestamptz NOT NULL,
+    attempt integer NOT NULL,
+    rank integer NOT NULL,
+    session text NOT NULL,
+    seq bigint NOT NULL,
+    source text NOT NULL,
+    data jsonb NOT NULL,
+    PRIMARY KEY (job_id, append_time, log_offset)
+);
 
 -- name: see*!
 INSERT INTO heartbeats (job_id, attempt, last_seen) VALUES (:job_id, :attempt, :last_seen)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from api.metrics.series import Resume, _series
+from api.metrics.series import Chunk, Resume, _series, chunk_of
 
 NONE = math.nan
 ANEW, UNSAID = Resume(0, 0), Resume(None, None)
@@ -20,15 +20,16 @@ def array(values: Sequence[float], kind: str = "d") -> bytes:
     return head + b"".join(struct.pack(f">i{kind}", 8, value) for value in values)
 
 
-def chunk(attempt: int, first_offset: int, *points: tuple[float, float, float]) -> tuple[int, Any]:
-    """Points of (step, epoch, value)."""
+def chunk(attempt: int, first_offset: int, *points: tuple[float, float, float], until: int | None = None) -> Chunk:
+    """Points of (step, epoch, value), each in a record of its own."""
     steps, epochs, values = ([point[column] for point in points] for column in range(3))
     offsets = [first_offset + number for number in range(len(points))]
     columns = {"steps": array(steps), "epochs": array(epochs), "times": array([0.0] * len(points))}
-    return attempt, {**columns, "points_values": array(values), "log_offsets": array(offsets, "q")}
+    row: dict[str, Any] = {**columns, "points_values": array(values), "log_offsets": array(offsets, "q")}
+    return chunk_of({**row, "attempt": attempt}, until)
 
 
-def read(chunks: list[tuple[int, Any]], resumes: dict[int, Resume]) -> list[float]:
+def read(chunks: list[Chunk], resumes: dict[int, Resume]) -> list[float]:
     values: list[float] = _series("train/loss", chunks, resumes, None).values.tolist()
     return values
 
@@ -63,3 +64,10 @@ def test_steps_are_compared_by_epoch_where_no_step_was_said_and_stay_where_nothi
     steps = chunk(1, 0, (1, 1, 0.1), (2, 1, 0.2), (3, 2, 0.3), (4, NONE, 0.4))
     assert sorted(read([steps], {2: Resume(None, 1)})) == [0.1, 0.2, 0.4]
     assert len(read([steps], {2: UNSAID})) == 4
+
+
+def test_what_came_after_an_offset_is_not_there() -> None:
+    points = ((1, 1, 0.1), (2, 1, 0.2), (3, 2, 0.3))
+    assert read([chunk(1, 10, *points, until=11)], {}) == [0.1, 0.2]
+    assert read([chunk(1, 10, *points, until=9)], {}) == []
+    assert read([chunk(1, 10, *points, until=12)], {}) == [0.1, 0.2, 0.3]
