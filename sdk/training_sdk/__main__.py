@@ -1,21 +1,25 @@
-"""``python -m training_sdk sync DIR``, and what a supervisor says: ``process-exited``, ``limit-exceeded``."""
+"""``python -m training_sdk``: ``sync DIR``; ``export``; a supervisor's ``process-exited`` and ``limit-exceeded``."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from training_sdk.replay.options import add_arguments
 from training_sdk.settings import RunSettings
 from training_sdk.sync import TIMEOUT_S, report_from_outside, report_process_exited, sync
 from training_sdk.wire import LIMIT_EXCEEDED
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit codes: 0 everything is in the log, 1 something is left (one line says what), 2 wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m training_sdk", description="Ship reports that wait on this disk.")
+    """Exit codes: 0 everything is in the log or the file, 1 something is left (one line says what), 2 wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training_sdk", description="Ship reports that wait on this disk; read the log."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     ship = commands.add_parser("sync", help="ship, finish and close every session below a spool folder")
     ship.add_argument("folder", type=Path)
@@ -36,10 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     limit.add_argument("--error-code", required=True)
     limit.add_argument("--reason", required=True)
     limit.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS")
+    add_arguments(commands.add_parser("export", help="write a part of the log to a file: Parquet, CSV, JSON lines"))
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if options.command == "sync":
         return _sync(options.folder, options.closed_by, options.timeout)
+    if options.command == "export":
+        return _export(options)
     return _limit_exceeded(options) if options.command == "limit-exceeded" else _process_exited(options)
 
 
@@ -55,6 +62,22 @@ def _sync(folder: Path, closed_by: str, timeout_s: float) -> int:
         return 1
     in_use = f", {len(report.in_use)} in use" if report.in_use else ""
     print(f"shipped {len(report.shipped)} session(s){in_use}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"
+    try:
+        from training_sdk.replay.export import export  # the extra: a trainer's environment need not have it
+
+        rows = export(options)
+    except ModuleNotFoundError as error:
+        print(f'export needs {error.name}: pip install "training-sdk[analysis]"', file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"cannot be exported: {error}", file=sys.stderr)
+        return 1
+    print(f"{rows} rows in {options.to}")
     return 0
 
 

@@ -8,18 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
 from training_sdk.replay.archive import Archive, StoredObject, holes, wanted
 from training_sdk.replay.kafka import Chunk, KafkaLog, LogUnreadable, Span
-from training_sdk.replay.selection import Selection
+from training_sdk.replay.selection import Selection, Source
 from training_sdk.settings import RunSettings, SettingsError
 from training_sdk.storage.s3 import open_store
-
-Source = Literal["auto", "kafka", "archive"]
-SOURCES: Final = ("auto", "kafka", "archive")
 
 
 class HistoryIncomplete(UserWarning):

@@ -15,7 +15,7 @@ from training_sdk import wire
 from training_sdk.replay.event import Event, MalformedRecord, Seen, event_of
 from training_sdk.replay.frame import Frame
 from training_sdk.replay.kafka import Chunk
-from training_sdk.replay.plan import SOURCES, Source, Sources, TopicPlan, progress_bar
+from training_sdk.replay.plan import Sources, TopicPlan, progress_bar
 from training_sdk.replay.rows import (
     EVENT_SCHEMA,
     LINE_SCHEMA,
@@ -27,7 +27,7 @@ from training_sdk.replay.rows import (
     point_rows,
 )
 from training_sdk.replay.scan import scanned
-from training_sdk.replay.selection import Moment, Offsets, Selection, select
+from training_sdk.replay.selection import SOURCES, Moment, Offsets, Selection, Source, select
 from training_sdk.settings import RunSettings
 
 Duplicates = Literal["drop", "keep"]

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 from training_sdk import documents, wire
 from training_sdk.replay.event import EPOCH, Record
 
 TOPICS: Final = (*wire.JOB_TOPICS, wire.DATASETS, wire.MODELS, wire.DEAD_LETTER)
+
+Source = Literal["auto", "kafka", "archive"]
+SOURCES: Final = ("auto", "kafka", "archive")
 
 Moment = datetime | date | str
 OffsetRange = tuple[int | None, int | None]

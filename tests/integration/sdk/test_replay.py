@@ -24,7 +24,7 @@ from tests.archive_files import write_part
 from tests.builders import event, log_written, metrics_reported, session_opened, wire
 from tests.services import World
 from training_sdk.replay import HistoryIncomplete, LogUnreadable, MalformedRecord, Replay, logs, metrics, read_events
-from training_sdk.replay.plan import Source
+from training_sdk.replay.selection import Source
 from training_sdk.settings import SettingsError
 from training_sdk.wire import LOGS, METRICS, WireEvent, partition_of
 
@@ -32,7 +32,7 @@ from training_sdk.wire import LOGS, METRICS, WireEvent, partition_of
 @pytest_asyncio.fixture
 async def log(world: World) -> World:
     """A world with the topics of metrics and logs, and an empty archive."""
-    await create_topics(world.kafka_bootstrap_servers, world.topic_prefix, TOPICS[1:3])
+    await create_topics(world.kafka_bootstrap_servers, world.topic_prefix, topics=TOPICS[1:3])
     await asyncio.to_thread(world.store().make_bucket, world.archive_bucket)
     return world
 
@@ -285,3 +285,16 @@ async def test_a_scan_reads_only_the_files_and_rows_that_its_conditions_leave(
 def assert_same_rows(left: pl.DataFrame, right: pl.DataFrame) -> None:
     order = ["partition", "offset"]
     assert left.sort(order).equals(right.sort(order))
+
+
+async def test_export_writes_a_file(log: World, tmp_path: Path) -> None:
+    await append(log, *(points(25, seq, [seq / 8]) for seq in range(1, 5)), points(26, 1, [9.0]))
+    target = tmp_path / "points.parquet"
+    command = ["-m", "training_sdk", "export", "--job", "25", "--to"]
+    printed = await asyncio.to_thread(log.run, *command, str(target), "--rows", "points", "--name", "loss")
+    assert printed == f"4 rows in {target}\n"
+    assert pl.read_parquet(target)["value"].to_list() == [0.125, 0.25, 0.375, 0.5]
+    lines = tmp_path / "events.jsonl"
+    chosen = ["--topic", METRICS, "--offsets", f"{METRICS}/{PARTITION}:1-3", "--since", "2026-01-01"]
+    await asyncio.to_thread(log.run, *command, str(lines), *chosen)
+    assert pl.read_ndjson(lines)["offset"].to_list() == [1, 2]
