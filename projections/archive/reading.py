@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from events.envelope import Record
-from events.topics import PARTITIONS
 from producers.database import Pool
 from projections.archive import ledger
 from projections.archive.ledger import Kept, Part
@@ -94,6 +93,34 @@ async def not_archived(archive: Archive, topic: str, partition: int, first: int,
     return [*missing, (first, end)] if first < end else missing
 
 
+async def read_dropped(
+    archive: Archive,
+    bootstrap_servers: str,
+    topic_prefix: str,
+    topic: str,
+    position: dict[int, int],
+    until: Mapping[int, int] | None = None,
+) -> AsyncIterator[list[Record]]:
+    """What lies between ``position`` and the log's first offsets, from the archive. Moves ``position`` there.
+
+    What the archive does not have either is named in this process's log and stepped over. Raises ArchiveBroken and
+    Unavailable.
+    """
+    # Retention may move on while the archive is read: asked again until nothing is behind it.
+    while True:
+        earliest = await beginning_offsets(bootstrap_servers, topic_prefix, topic)
+        ends = {partition: min(first, (until or {}).get(partition, first)) for partition, first in earliest.items()}
+        dropped = {partition: end for partition, end in ends.items() if position.get(partition, 0) < end}
+        if not dropped:
+            return
+        async for batch in read_archived(archive, topic, position, dropped):
+            yield batch
+        for partition, end in dropped.items():
+            for gap in await not_archived(archive, topic, partition, position.get(partition, 0), end):
+                logger.error("%s/%d: offsets %d to %d are in log and archive no more", topic, partition, *gap)
+            position[partition] = end
+
+
 async def read_history(
     archive: Archive,
     bootstrap_servers: str,
@@ -104,23 +131,10 @@ async def read_history(
 ) -> AsyncIterator[list[Record]]:
     """As replay.read_topic, and what the log dropped comes from the archive first. No gap, no overlap.
 
-    What neither has is named in this process's log and stepped over. Raises ArchiveBroken, Unavailable, LogSilent.
+    Raises ArchiveBroken, Unavailable, LogSilent.
     """
-    position = {partition: (start or {}).get(partition, 0) for partition in range(PARTITIONS)}
-    # Retention may move on while the archive is read: asked again until nothing is behind it.
-    while True:
-        earliest = await beginning_offsets(bootstrap_servers, topic_prefix, topic)
-        ends = {place: min(first, (until or {}).get(place, first)) for place, first in earliest.items()}
-        dropped = {place: end for place, end in ends.items() if position[place] < end}
-        if not dropped:
-            break
-        async for batch in read_archived(archive, topic, position, dropped):
-            yield batch
-        for partition, end in dropped.items():
-            for gap in await not_archived(archive, topic, partition, position[partition], end):
-                logger.error(
-                    "%s/%d: offsets %d to %d are neither in the log nor in the archive", topic, partition, *gap
-                )
-            position[partition] = end
+    position = dict(start or {})
+    async for batch in read_dropped(archive, bootstrap_servers, topic_prefix, topic, position, until):
+        yield batch
     async for batch in read_topic(bootstrap_servers, topic_prefix, topic, position, until):
         yield batch

@@ -27,6 +27,7 @@ from producers.decisions import append_decision
 from producers.kafka.publisher import KafkaPublisher
 from producers.queries import load_queries
 from producers.relay import Relay
+from projections.archive.reading import Archive, ArchiveBroken, read_dropped
 from projections.mlflow_mirror.mirror import Mlflow
 from projections.registry import EARLY_STOP, MLFLOW, Projection, of_process
 from projections.runtime.apply import apply_batch
@@ -96,6 +97,8 @@ class ProjectionApp(faust.App):
                 self.settings_of_process.topic_prefix,
                 outside=self.outside if self.process == MLFLOW else None,
             )
+        for projection in self.projections:
+            await self._apply_archived(projection)
         if self.process == EARLY_STOP:
             self.add_future(self._relay())
         self.add_future(self._signs_of_life())
@@ -132,6 +135,23 @@ class ProjectionApp(faust.App):
             topic = self.settings_of_process.topic_prefix + projection.topic
             mine = {partition: first for (name, partition), first in earliest.items() if name == topic}
             await step_over_expired(self.pool, projection, mine)
+
+    async def _apply_archived(self, projection: Projection) -> None:
+        """What the log dropped before it was read, as far as the archive has it; the rest is stepped over later."""
+        settings = self.settings_of_process
+        position = await read_offsets(self.pool, projection)
+        dropped = read_dropped(
+            Archive.of(self.pool, settings),
+            settings.kafka_bootstrap_servers,
+            settings.topic_prefix,
+            projection.topic,
+            position,
+        )
+        try:
+            async for batch in dropped:
+                await self.apply(projection, batch)
+        except ArchiveBroken as error:
+            logger.error("%s goes on without what cannot be read; repair and rebuild it: %s", projection.name, error)
 
     async def _relay(self) -> None:
         """Decisions need no other process to get into the log."""
