@@ -9,6 +9,7 @@ import asyncpg
 from producers.database import connect, open_pool, search_path
 from producers.kafka.create_topics import create_topics
 from producers.migrate import migrate, raise_ids
+from projections.archive.reading import Archive, history_records
 from projections.early_stop.fold import note_past
 from projections.registry import MLFLOW, PROJECTIONS, projection_named
 from projections.runtime.build import bring_up_to_date
@@ -24,7 +25,8 @@ async def _build_new_versions(settings: Settings) -> list[Version]:
     try:
         servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
         wanted = [projection for projection in PROJECTIONS if projection.process != MLFLOW]
-        built = [await bring_up_to_date(pool, projection, servers, prefix) for projection in wanted]
+        records = history_records(Archive.of(pool, settings), settings)
+        built = [await bring_up_to_date(pool, projection, servers, prefix, records=records) for projection in wanted]
     finally:
         await pool.close()
     return [version for version in built if version is not None]

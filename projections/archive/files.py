@@ -8,7 +8,8 @@ from typing import Final
 
 from events.envelope import Record
 from projections.archive.ledger import Kept, Part
-from projections.archive.parquet import Ranges, day_of, event_of, job_of, ranges_of, to_parquet
+from projections.archive.parquet import day_of, event_of, job_of, to_parquet
+from projections.archive.ranges import Ranges, ranges_of
 from projections.archive.store import sha256_of
 from training_sdk.replay.columns import ArchiveObject
 

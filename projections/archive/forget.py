@@ -14,7 +14,8 @@ from events.topics import PARTITIONS
 from producers.database import Connection, Pool
 from projections.archive.files import describe, is_purge
 from projections.archive.ledger import Place, held, queries
-from projections.archive.parquet import NotAFile, from_parquet, job_of, ranges_of, to_parquet
+from projections.archive.parquet import NotAFile, from_parquet, job_of, to_parquet
+from projections.archive.ranges import ranges_of
 from projections.archive.store import Store
 
 LOCK_TIMEOUT_S: Final = 120.0

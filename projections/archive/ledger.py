@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from producers.database import Connection, Pool
 from producers.queries import load_queries
-from projections.archive.parquet import Ranges, count_of
+from projections.archive.ranges import Ranges, count_of
 
 LOCK_POLL_INTERVAL_S: Final = 0.2
 queries: Final = load_queries(Path(__file__).with_suffix(".sql"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from events.codec import MalformedEvent, parse_time
 from events.envelope import Record
 from events.registry import BY_WIRE_NAME
+from projections.archive.ranges import Ranges
 from training_sdk import wire
 from training_sdk.replay.columns import (
     ARCHIVE_SCHEMA,
@@ -32,9 +33,6 @@ FORGOTTEN: Final = b"epochlog.forgotten"
 
 INT32_MAX: Final = 2**31 - 1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-Ranges = list[list[int]]
-"""Offsets as [first, next] each, ascending: ``[[3, 5]]`` is 3 and 4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,22 +92,6 @@ def from_parquet(content: bytes) -> File:
         return File(records=list(_records(table)), part=part, forgotten=forgotten)
     except (pa.ArrowException, OSError, KeyError, orjson.JSONDecodeError) as error:
         raise NotAFile(f"it cannot be read: {error!r}") from error
-
-
-def ranges_of(offsets: Iterable[int], more: Ranges | None = None) -> Ranges:
-    """``offsets`` and what ``more`` has already, as few ranges as possible."""
-    singles = [[offset, offset + 1] for offset in offsets]
-    merged: Ranges = []
-    for first, following in sorted(singles + (more or [])):
-        if merged and first <= merged[-1][1]:
-            merged[-1][1] = max(merged[-1][1], following)
-        else:
-            merged.append([first, following])
-    return merged
-
-
-def count_of(ranges: Ranges) -> int:
-    return sum(following - first for first, following in ranges)
 
 
 def _row_groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

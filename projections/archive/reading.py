@@ -13,15 +13,15 @@ from events.envelope import Record
 from producers.database import Pool
 from projections.archive import ledger
 from projections.archive.ledger import Kept, Part
-from projections.archive.parquet import NotAFile, from_parquet
 from projections.archive.store import Store, sha256_of
 from projections.runtime.replay import BATCH_RECORDS_MAX, beginning_offsets, read_topic
+from projections.runtime.source import Records, RecordsMissing
 from projections.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 
-class ArchiveBroken(RuntimeError):
+class ArchiveBroken(RecordsMissing):
     """A file of the archive is missing, or is not what was written."""
 
 
@@ -67,6 +67,9 @@ async def _records(archive: Archive, part: Part) -> list[Record]:
 
 async def read_file(store: Store, kept: Kept) -> list[Record]:
     """Raises ArchiveBroken, Unavailable."""
+    # Imported here: every worker could read the archive, few ever do, and pyarrow is large.
+    from projections.archive.parquet import NotAFile, from_parquet
+
     content = await store.read(kept.key)
     if content is None:
         raise ArchiveBroken(f"s3://{store.bucket}/{kept.key} is missing; run: python -m projections archive repair")
@@ -138,3 +141,24 @@ async def read_history(
         yield batch
     async for batch in read_topic(bootstrap_servers, topic_prefix, topic, position, until):
         yield batch
+
+
+def history_records(archive: Archive, settings: Settings) -> Records:
+    """What archive and log have together, for a build: it begins where nothing is missing from there on."""
+    servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
+
+    async def first(topic: str) -> Mapping[int, int]:
+        in_log = await beginning_offsets(servers, prefix, topic)
+        return {place: await whole_from(archive, topic, place, end) for place, end in in_log.items() if end > 0}
+
+    async def source(topic: str, start: Mapping[int, int], until: Mapping[int, int]) -> AsyncIterator[list[Record]]:
+        async for batch in read_history(archive, servers, prefix, topic, start, until):
+            yield batch
+
+    return Records(source, first)
+
+
+async def whole_from(archive: Archive, topic: str, partition: int, end: int) -> int:
+    """The first offset from which on the archive has everything up to ``end``; ``end`` where it does not reach it."""
+    gaps = await not_archived(archive, topic, partition, 0, end)
+    return gaps[-1][1] if gaps else 0

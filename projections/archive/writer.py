@@ -17,7 +17,7 @@ from projections.archive.files import files_of, purged_jobs
 from projections.archive.forget import forget_in_place
 from projections.archive.ledger import Part
 from projections.archive.log_reader import Gone, LogReader
-from projections.archive.parquet import count_of
+from projections.archive.ranges import count_of
 from projections.archive.store import Store
 
 logger = logging.getLogger(__name__)

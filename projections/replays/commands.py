@@ -14,6 +14,7 @@ import asyncpg
 from aiokafka.errors import KafkaError
 
 from producers.database import Pool, open_pool
+from projections.archive.reading import Archive, history_records
 from projections.mlflow_mirror.mirror import Mlflow
 from projections.mlflow_mirror.recorded import recorded
 from projections.registry import MLFLOW, PROJECTIONS, Projection, of_process, projection_named
@@ -26,7 +27,7 @@ from projections.runtime.ceiling import CeilingReached
 from projections.runtime.expired import RecordsExpired
 from projections.runtime.failures import Unavailable
 from projections.runtime.replay import LogSilent
-from projections.runtime.source import RecordsMissing, records_from
+from projections.runtime.source import RecordsMissing
 from projections.runtime.versions import WrongVersion
 from projections.settings import Settings
 
@@ -122,7 +123,7 @@ async def _each(options: argparse.Namespace, settings: Settings, wanted: Sequenc
 async def _one(
     options: argparse.Namespace, settings: Settings, pool: Pool, projection: Projection
 ) -> tuple[dict[str, Any], list[str], int]:
-    records = records_from(settings.kafka_bootstrap_servers, settings.topic_prefix)
+    records = history_records(Archive.of(pool, settings), settings)
     builder = Builder(pool, projection, records, await _outside(options, settings, pool, projection))
     if options.verb == "verify":
         found = await verify(builder, quiet=options.json)

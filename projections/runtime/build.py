@@ -21,7 +21,7 @@ from projections.registry import Projection
 from projections.runtime.apply import apply_batch
 from projections.runtime.expired import step_to, take_over_expired, take_over_marks
 from projections.runtime.offset_reads import offsets_in
-from projections.runtime.source import Records, pieces, records_from
+from projections.runtime.source import Records, log_records, pieces
 from projections.runtime.versions import (
     Version,
     building_version,
@@ -96,12 +96,19 @@ class Builder:
 
 
 async def bring_up_to_date(
-    pool: Pool, projection: Projection, bootstrap_servers: str, topic_prefix: str, *, outside: Any = None
+    pool: Pool,
+    projection: Projection,
+    bootstrap_servers: str,
+    topic_prefix: str,
+    *,
+    outside: Any = None,
+    records: Records | None = None,
 ) -> Version | None:
     """Build this code's version of a read model that is live in an older one, and let readers switch.
 
     None when it is live already. May be interrupted and called again, and by several at once: one builds, the others
     wait. Takes three connections. ``outside`` is for handlers that have to tell again what was told before.
+    ``records``: from the log alone unless given.
 
     Raises WrongVersion when the live one is newer or there is none, CeilingReached, LogSilent, and what Postgres and
     Kafka raise when they fail.
@@ -116,7 +123,7 @@ async def bring_up_to_date(
         version = await building_version(connection, projection)
         logger.warning("read model %s: %s is built beside the live one", projection.name, version.schema_name)
         live = await require_live(connection, projection, any_version=True)
-        builder = Builder(pool, projection, records_from(bootstrap_servers, topic_prefix), outside)
+        builder = Builder(pool, projection, records or log_records(bootstrap_servers, topic_prefix), outside)
         await builder.approach(version, live)
         await make_indexes(connection, version)
         await builder.approach(version, live)

@@ -27,7 +27,7 @@ from producers.decisions import append_decision
 from producers.kafka.publisher import KafkaPublisher
 from producers.queries import load_queries
 from producers.relay import Relay
-from projections.archive.reading import Archive, ArchiveBroken, read_dropped
+from projections.archive.reading import Archive, ArchiveBroken, history_records, read_dropped
 from projections.mlflow_mirror.mirror import Mlflow
 from projections.registry import EARLY_STOP, MLFLOW, Projection, of_process
 from projections.runtime.apply import apply_batch
@@ -88,6 +88,7 @@ class ProjectionApp(faust.App):
             self.outside = Mlflow(self.settings_of_process.mlflow_tracking_uri)
         if self.process == EARLY_STOP:
             self.outside = append_decision
+        records = history_records(Archive.of(self.pool, self.settings_of_process), self.settings_of_process)
         for projection in self.projections:
             # A new version mirrors again; whatever else a live fold tells was told by the older version.
             await bring_up_to_date(
@@ -96,6 +97,7 @@ class ProjectionApp(faust.App):
                 self.settings_of_process.kafka_bootstrap_servers,
                 self.settings_of_process.topic_prefix,
                 outside=self.outside if self.process == MLFLOW else None,
+                records=records,
             )
         for projection in self.projections:
             await self._apply_archived(projection)

@@ -1,4 +1,4 @@
-"""Where a build's records come from: the log, and before what the log still holds the archive, where there is one."""
+"""Where a build's records come from: the log, or another source that has more of them."""
 
 from __future__ import annotations
 
@@ -28,35 +28,14 @@ class Records:
     first: Callable[[str], Awaitable[Mapping[int, int]]]
 
 
-def records_from(bootstrap_servers: str, topic_prefix: str, archived: Source | None = None) -> Records:
-    """``archived`` is asked for what lies before the log's first offsets.
-
-    Reading raises RecordsMissing when it does not have all of that.
-    """
+def log_records(bootstrap_servers: str, topic_prefix: str) -> Records:
+    """What the log still holds; projections.archive.source adds what it dropped."""
 
     async def first(topic: str) -> Mapping[int, int]:
-        return {} if archived is not None else await beginning_offsets(bootstrap_servers, topic_prefix, topic)
+        return await beginning_offsets(bootstrap_servers, topic_prefix, topic)
 
     async def source(topic: str, start: Mapping[int, int], until: Mapping[int, int]) -> AsyncIterator[list[Record]]:
-        begin = dict(start)
-        if archived is not None:
-            in_log = await beginning_offsets(bootstrap_servers, topic_prefix, topic)
-            gone = {p: min(in_log.get(p, 0), end) for p, end in until.items()}
-            wanted = {p: end for p, end in gone.items() if end > begin.get(p, 0)}
-            if wanted:
-                async for batch in archived(topic, {p: begin.get(p, 0) for p in wanted}, wanted):
-                    for record in batch:
-                        if record.offset != begin.get(record.partition, 0):
-                            raise RecordsMissing(
-                                f"the archive of {topic}/{record.partition} goes on at offset {record.offset}, "
-                                f"{begin.get(record.partition, 0)} was expected"
-                            )
-                        begin[record.partition] = record.offset + 1
-                    yield batch
-                short = {p: end for p, end in wanted.items() if begin.get(p, 0) < end}
-                if short:
-                    raise RecordsMissing(f"the archive of {topic} ends too early, by partition: {short} were expected")
-        async for batch in read_topic(bootstrap_servers, topic_prefix, topic, begin, until):
+        async for batch in read_topic(bootstrap_servers, topic_prefix, topic, start, until):
             yield batch
 
     return Records(source, first)

@@ -5,10 +5,16 @@ from __future__ import annotations
 import pytest
 
 from events.envelope import Record
-from producers.database import Pool
-from projections.archive.reading import Archive, ArchiveBroken, read_history
+from producers.database import Pool, open_pool
+from projections.archive.forget import forget_job
+from projections.archive.reading import Archive, ArchiveBroken, history_records, read_history
+from projections.archive.store import Store
 from projections.registry import projection_named
+from projections.replays.rebuild import rebuild
+from projections.replays.verify import verify
 from projections.runtime.apply import apply_batch
+from projections.runtime.build import Builder
+from projections.runtime.expired import RecordsExpired, step_over_expired
 from projections.runtime.offset_reads import read_offsets
 from tests.given import all_rows
 from tests.integration.projections.archiving import (
@@ -27,6 +33,7 @@ from tests.waiting import eventually
 from training_sdk.wire import JOBS, LOGS, METRICS, partition_of
 
 PARTITION = partition_of(b"25")
+FOLDED = ((METRICS, "metrics"), (LOGS, "logs"), (JOBS, "jobs"))
 
 
 async def history(world: World, pool: Pool, topic: str, **limits: dict[int, int]) -> list[Record]:
@@ -76,7 +83,7 @@ async def test_a_worker_that_was_away_for_longer_than_the_topic_keeps_goes_on_fr
 ) -> None:
     world = migrated_world
     await publish(world, some_events(25))
-    for topic, name in ((METRICS, "metrics"), (LOGS, "logs"), (JOBS, "jobs")):
+    for topic, name in FOLDED:
         await apply_batch(pool, projection_named(name), (await log_records(world, topic))[:4])
     await archive_all(world, pool)
     await publish(world, some_events(27))
@@ -86,7 +93,7 @@ async def test_a_worker_that_was_away_for_longer_than_the_topic_keeps_goes_on_fr
     running = Running(world, free_port())
 
     async def applied() -> bool:
-        for topic, name in ((METRICS, "metrics"), (LOGS, "logs"), (JOBS, "jobs")):
+        for topic, name in FOLDED:
             if sum((await read_offsets(pool, projection_named(name))).values()) < ends[topic]:
                 return False
         return True
@@ -101,3 +108,55 @@ async def test_a_worker_that_was_away_for_longer_than_the_topic_keeps_goes_on_fr
         f"line {n} of job {job_id}" for n in range(12) for job_id in (25, 27)
     )
     assert "no more" not in running.log("core")
+
+
+def builder(world: World, pool: Pool, name: str) -> Builder:
+    settings = settings_of(world)
+    return Builder(pool, projection_named(name), history_records(Archive.of(pool, settings), settings))
+
+
+async def test_a_rebuild_begins_with_the_archive_and_ends_in_the_same_rows(migrated_world: World) -> None:
+    world = migrated_world
+    pool = await open_pool(world.database_url, size_max=8)
+    try:
+        await publish(world, [*some_events(25), *some_events(26)])
+        await archive_all(world, pool)
+        await publish(world, some_events(27))
+        for topic, name in FOLDED:
+            await apply_batch(pool, projection_named(name), await log_records(world, topic))
+        before = await all_rows(pool)
+        await expire(world, JOBS)
+        await expire(world, METRICS, {PARTITION: 8})
+        with pytest.raises(RecordsExpired):
+            # Those of job 27 are not archived yet.
+            await rebuild(builder(world, pool, "jobs"), quiet=True)
+        await expire(world, LOGS, {PARTITION: 13})
+        for name in ("metrics", "logs"):
+            assert (await verify(builder(world, pool, name), quiet=True)).equal
+            done = await rebuild(builder(world, pool, name), quiet=True)
+            assert done.flipped and done.comparison is not None
+            assert done.comparison.equal and done.comparison.not_comparable == []
+        assert repr(await all_rows(pool)) == repr(before)
+    finally:
+        await pool.close()
+
+
+async def test_a_rebuild_knows_what_was_forgotten_from_what_is_missing(migrated_world: World) -> None:
+    """Offsets of a purged job are no hole in the archive."""
+    world = migrated_world
+    pool = await open_pool(world.database_url, size_max=8)
+    try:
+        await publish(world, [*some_events(25), *some_events(26)])
+        await archive_all(world, pool)
+        await forget_job(pool, Store(settings_of(world)), LOGS, 26)
+        logs = [record for record in await log_records(world, LOGS) if record.key == b"25"]
+        ends = {record.partition: record.offset + 1 for record in await log_records(world, LOGS)}
+        await apply_batch(pool, projection_named("logs"), logs)
+        await step_over_expired(pool, projection_named("logs"), ends)
+        before = await all_rows(pool)
+        await expire(world, LOGS)
+        done = await rebuild(builder(world, pool, "logs"), quiet=True)
+        assert done.flipped and done.comparison is not None and done.comparison.equal
+        assert repr(await all_rows(pool)) == repr(before)
+    finally:
+        await pool.close()

@@ -20,7 +20,7 @@ from projections.replays.verify import verify
 from projections.runtime.apply import apply_batch
 from projections.runtime.build import Builder
 from projections.runtime.replay import read_topic
-from projections.runtime.source import Source, records_from
+from projections.runtime.source import Source, log_records
 from projections.runtime.versions import WrongVersion
 from tests.builders import (
     event,
@@ -79,7 +79,7 @@ async def follow(pool: Pool, world: World) -> None:
 
 
 def builder(pool: Pool, world: World, name: str, source: Source | None = None) -> Builder:
-    records = records_from(world.kafka_bootstrap_servers, world.topic_prefix)
+    records = log_records(world.kafka_bootstrap_servers, world.topic_prefix)
     return Builder(pool, projection_named(name), records if source is None else replace(records, read=source))
 
 
@@ -175,7 +175,7 @@ def cut_after(world: World, batches: int) -> Source:
     """A source whose reader dies."""
 
     async def source(topic: str, start: Mapping[int, int], until: Mapping[int, int]) -> AsyncIterator[list[Record]]:
-        given = records_from(world.kafka_bootstrap_servers, world.topic_prefix).read(topic, start, until)
+        given = log_records(world.kafka_bootstrap_servers, world.topic_prefix).read(topic, start, until)
         count = 0
         async for batch in given:
             for record in batch:

@@ -18,14 +18,13 @@ from projections.archive.ledger import Part
 from projections.archive.parquet import (
     NotAFile,
     _row_groups,
-    count_of,
     day_of,
     event_of,
     from_parquet,
     job_of,
-    ranges_of,
     to_parquet,
 )
+from projections.archive.ranges import count_of, ranges_of
 from tests.builders import event, metrics_reported, record, session_opened
 from training_sdk.replay.columns import ROW_GROUP_BYTES_MAX, ROW_GROUP_ROWS_MAX, UNREADABLE, parse_key
 from training_sdk.wire import LOGS, METRICS
