@@ -15,7 +15,7 @@ from api.catalogue import datasets, models
 from api.context import Context
 from api.errors import add_error_handlers
 from api.guards import RequestLimits
-from api.jobs import callbacks, commands, deletion, files, ingest
+from api.jobs import callbacks, commands, deletion, events, files, ingest
 from api.jobs import routes as jobs
 from api.live import socket
 from api.live.hub import Hub
@@ -35,6 +35,7 @@ from producers.relay import Relay
 ROUTERS: Final = (
     jobs.router,
     commands.router,
+    events.router,
     deletion.router,
     callbacks.router,
     ingest.router,

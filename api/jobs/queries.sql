@@ -42,12 +42,3 @@ WHERE job_id = :job_id AND (:kind::text IS NULL OR kind = :kind) AND (:until::bi
 
 -- name: artifact^
 SELECT object_uri, name, content_type, sha256 FROM training_artifacts WHERE job_id = :job_id AND log_offset = :id;
-
--- name: job_events
-SELECT partition, log_offset, type, time, append_time, attempt, rank, session, seq, data, state, ignored_reason
-FROM job_events
-WHERE job_id = :job_id
-  AND log_offset > :after
-  AND (:type::text IS NULL OR type = :type)
-ORDER BY log_offset
-LIMIT :limit;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Response
 from pydantic import BaseModel
@@ -13,8 +13,8 @@ from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
 from api.jobs.finding import JobFilters, Sort, find_jobs
 from api.jobs.history import AsOf, moment_of, note_moment, read_answer_at
-from api.jobs.reading import JOB_ID_MAX, queries, read_answer, read_job
-from api.jobs.responses import JobAnswer, time_text
+from api.jobs.reading import JOB_ID_MAX, read_answer
+from api.jobs.responses import JobAnswer
 from producers.accept import accept
 from producers.commands import CreateJob
 from producers.database import transaction
@@ -88,53 +88,3 @@ async def get_job(job_id: JobId, api: Api, response: Response, as_of: AsOf = Non
     note_moment(response, moment)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         return await (read_answer(tx, job_id) if moment is None else read_answer_at(tx, job_id, moment))
-
-
-class EventAnswer(BaseModel):
-    position: str
-    type: str
-    time: str | None
-    append_time: str | None
-    attempt: int
-    rank: int
-    session: str
-    seq: int
-    data: dict[str, Any]
-    state: str
-    ignored_reason: str | None
-
-
-class EventList(BaseModel):
-    events: list[EventAnswer]
-    next: str | None
-
-
-@router.get("/{job_id}/events", summary="The audit trail: every event of the job's life, and what it changed")
-async def get_events(
-    job_id: JobId,
-    api: Api,
-    limit: Limit = 100,
-    after: Annotated[int, Query(ge=-1, le=2**62, description="`next` of the page before")] = -1,
-    type: Annotated[str | None, Query(max_length=200)] = None,
-) -> EventList:
-    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
-        await read_job(tx, job_id)
-        rows = await queries.job_events(tx, job_id=job_id, after=after, type=type, limit=limit + 1)
-    page = rows[:limit]
-    events = [
-        EventAnswer(
-            position=f"training.jobs/{row['partition']}/{row['log_offset']}",
-            type=row["type"],
-            time=time_text(row["time"]),
-            append_time=time_text(row["append_time"]),
-            attempt=row["attempt"],
-            rank=row["rank"],
-            session=row["session"],
-            seq=row["seq"],
-            data=row["data"],
-            state=row["state"],
-            ignored_reason=row["ignored_reason"],
-        )
-        for row in page
-    ]
-    return EventList(events=events, next=str(page[-1]["log_offset"]) if len(rows) > limit else None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -31,6 +32,7 @@ class Hub:
         self._pool = pool
         self._of_job: dict[int, set[Subscriber]] = {}
         self._of_all: set[Subscriber] = set()
+        self._listening: dict[int, set[asyncio.Event]] = {}
         self._shown: dict[int, tuple[str, str]] = {}
         self._watched: dict[int, asyncio.Task[None]] = {}
         self._woken_at: dict[int, float] = {}
@@ -56,11 +58,29 @@ class Hub:
 
     def wants(self, job_id: int) -> bool:
         """Whether anybody listens: records of other jobs need not be decoded."""
-        return bool(self._of_all) or job_id in self._of_job
+        return bool(self._of_all) or job_id in self._of_job or job_id in self._listening
+
+    @property
+    def listeners(self) -> int:
+        return sum(len(found) for found in self._listening.values())
+
+    @contextlib.contextmanager
+    def listening(self, job_id: int) -> Iterator[asyncio.Event]:
+        """An event that is set whenever something of the job comes in."""
+        happened = asyncio.Event()
+        self._listening.setdefault(job_id, set()).add(happened)
+        try:
+            yield happened
+        finally:
+            self._listening[job_id].discard(happened)
+            if not self._listening[job_id]:
+                del self._listening[job_id]
 
     def publish(self, update: Update) -> None:
         for subscriber in self._subscribers(update.job_id):
             subscriber.offer(update)
+        for happened in self._listening.get(update.job_id, ()):
+            happened.set()
         if update.may_change_status:
             self.watch(update.job_id)
 

@@ -24,6 +24,7 @@ REQUEST_SECONDS: Final = Histogram(
     "epochlog_http_request_seconds", "Duration of HTTP requests", ["method", "route", "status"], registry=REGISTRY
 )
 SOCKETS: Final = Gauge("epochlog_websocket_clients", "WebSocket clients", registry=REGISTRY)
+STREAMS: Final = Gauge("epochlog_event_streams", "Clients of server-sent events", registry=REGISTRY)
 
 # Of each read model, looked up for every answer. A counter's samples end in _total.
 PER_READ_MODEL: Final = (
@@ -76,6 +77,7 @@ class Snapshot:
 async def get_metrics(api: Api) -> Response:
     dependencies, lags = await look_around(api)
     SOCKETS.set(api.hub.subscribers)
+    STREAMS.set(api.hub.listeners)
     outbox = None
     if dependencies["postgres"]["ok"]:
         async with api.pool.acquire(timeout=3) as connection:
@@ -96,12 +98,14 @@ class RequestTimes:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status, took_s = time.perf_counter(), 500, None
 
         async def noted(message: Message) -> None:
-            nonlocal status
+            nonlocal status, took_s
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if (b"content-type", b"text/event-stream; charset=utf-8") in message["headers"]:
+                    took_s = time.perf_counter() - began  # a stream goes on for as long as its client wants
             await send(message)
 
         try:
@@ -109,4 +113,6 @@ class RequestTimes:
         finally:
             # The route's pattern, never the path: ids would make a series each.
             route = getattr(scope.get("route"), "path", "unmatched")
-            REQUEST_SECONDS.labels(scope["method"], route, status).observe(time.perf_counter() - began)
+            REQUEST_SECONDS.labels(scope["method"], route, status).observe(
+                time.perf_counter() - began if took_s is None else took_s
+            )

@@ -97,8 +97,9 @@ async def log(migrated_world: World) -> AsyncIterator[Log]:
 async def client(log: Log, migrated_world: World) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings.from_env(migrated_world.environment())
     app = create_app(settings)
-    used: dict[str, Any] = {"settings": settings, "pool": log.pool, "hub": Hub(log.pool), "tail": log}
-    app.state.context = Context(**{field.name: used.get(field.name) for field in dataclasses.fields(Context)})
+    used: dict[str, Any] = {field.name: None for field in dataclasses.fields(Context)}
+    used |= {"settings": settings, "pool": log.pool, "hub": Hub(log.pool), "tail": log}
+    app.state.context = Context(**used)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as found:
         yield found
