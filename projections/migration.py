@@ -21,7 +21,7 @@ from training_sdk.wire import DATASETS, JOBS, METRICS
 
 async def _build_new_versions(settings: Settings) -> list[Version]:
     """Before readers come who want them. MLflow may be away now: its mirror's versions are built by its worker."""
-    pool = await open_pool(settings.database_url, size_max=3, name="epochlog migrate")
+    pool = await open_pool(settings.database_url, size_max=6, name="epochlog migrate")
     try:
         servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
         wanted = [projection for projection in PROJECTIONS if projection.process != MLFLOW]

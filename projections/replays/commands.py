@@ -34,7 +34,7 @@ from projections.settings import Settings
 EQUAL: Final = 0
 DIFFERS: Final = 1
 CANNOT_SAY: Final = 2
-POOL_SIZE: Final = 5
+POOL_SIZE: Final = 6
 STATEMENT_TIMEOUT_S: Final = 600.0
 REFUSED: Final = (
     *(WrongVersion, NotThere, CeilingReached, LogSilent, RecordsExpired, RecordsMissing, Unavailable, KafkaError),

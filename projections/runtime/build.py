@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from events.envelope import Record
 from events.topics import PARTITIONS
 from producers.database import Connection, Pool
 from producers.queries import load_queries
@@ -21,7 +22,7 @@ from projections.registry import Projection
 from projections.runtime.apply import apply_batch
 from projections.runtime.expired import step_to, take_over_expired, take_over_marks
 from projections.runtime.offset_reads import offsets_in
-from projections.runtime.source import Records, log_records, pieces
+from projections.runtime.source import Records, in_lanes, log_records
 from projections.runtime.versions import (
     Version,
     building_version,
@@ -36,6 +37,8 @@ LOCK_POLL_INTERVAL_S: Final = 0.5
 CLOSE_RECORDS: Final = 2_000
 """So few missing records are applied while the live version stands still."""
 ROUNDS_MAX: Final = 20
+LANES: Final = 2
+"""Transactions at work at once: one decodes while Postgres stores what the other one sent."""
 logger = logging.getLogger(__name__)
 queries: Final = load_queries(Path(__file__).parent / "versions.sql")
 
@@ -51,7 +54,7 @@ async def _tell_nobody(phase: str, done: int, total: int) -> None:
 class Builder:
     """What brings a version that is not live to where the live one stands.
 
-    ``outside`` is for handlers that reach beyond Postgres. Takes two connections of the pool.
+    ``outside`` is for handlers that reach beyond Postgres. Takes four connections of the pool.
     """
 
     pool: Pool
@@ -69,7 +72,7 @@ class Builder:
     async def catch_up(self, version: Version, live: Version) -> int:
         """Up to where the live version stands now. Returns how many records that were.
 
-        Raises CeilingReached, LogSilent, RecordsExpired, RecordsMissing, and what Postgres and Kafka raise when they
+        Raises CeilingReached, LogSilent, RecordsExpired, and what Postgres and Kafka raise when they
         fail.
         """
         topic = self.projection.topic
@@ -85,11 +88,15 @@ class Builder:
             done |= await take_over_expired(self.pool, self.projection, live, version, gone)
         before, applied, total = sum(done.values()), 0, sum(until.values())
         await self.report("replay", before, total)
-        async for batch in self.records.read(topic, done, until):
-            for part in pieces(batch):
-                await apply_batch(self.pool, self.projection, part, outside=self.outside, schema=version.schema_name)
-                applied += len(part)
-                await self.report("replay", before + applied, total)
+
+        async def apply(portion: list[Record]) -> None:
+            nonlocal applied
+            await apply_batch(self.pool, self.projection, portion, outside=self.outside, schema=version.schema_name)
+            applied += len(portion)
+            await self.report("replay", before + applied, total)
+
+        # Who reaches beyond Postgres counts on being alone.
+        await in_lanes(self.records.read(topic, done, until), apply, lanes=LANES if self.outside is None else 1)
         # What expired came in no batch.
         await step_to(self.pool, version.schema_name, topic, until)
         return behind
@@ -107,7 +114,7 @@ async def bring_up_to_date(
     """Build this code's version of a read model that is live in an older one, and let readers switch.
 
     None when it is live already. May be interrupted and called again, and by several at once: one builds, the others
-    wait. Takes three connections. ``outside`` is for handlers that have to tell again what was told before.
+    wait. Takes five connections. ``outside`` is for handlers that have to tell again what was told before.
     ``records``: from the log alone unless given.
 
     Raises WrongVersion when the live one is newer or there is none, CeilingReached, LogSilent, and what Postgres and

@@ -82,7 +82,7 @@ class ProjectionApp(faust.App):
 
     async def on_start(self) -> None:
         self.pool = await open_pool(
-            self.settings_of_process.database_url, size_max=4, name=f"epochlog projections-{self.process}"
+            self.settings_of_process.database_url, size_max=6, name=f"epochlog projections-{self.process}"
         )
         if self.process == MLFLOW:
             self.outside = Mlflow(self.settings_of_process.mlflow_tracking_uri)

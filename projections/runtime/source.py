@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from events.envelope import Record
 from projections.runtime.replay import beginning_offsets, read_topic
@@ -12,7 +13,8 @@ from projections.runtime.replay import beginning_offsets, read_topic
 Source = Callable[[str, Mapping[int, int], Mapping[int, int]], AsyncIterator[list[Record]]]
 """``source(topic, start, until)``: a topic's records in batches, each partition's in order; ``until`` is exclusive."""
 
-BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+PORTION_BYTES: Final = 4 * 1024 * 1024
+PORTION_RECORDS_MAX: Final = 5_000
 
 
 class RecordsMissing(RuntimeError):
@@ -41,15 +43,37 @@ def log_records(bootstrap_servers: str, topic_prefix: str) -> Records:
     return Records(source, first)
 
 
-def pieces(batch: list[Record]) -> list[list[Record]]:
-    """A batch cut into parts of bounded size: what is decoded at once is what costs memory."""
-    parts: list[list[Record]] = []
-    part: list[Record] = []
-    size = 0
-    for record in batch:
-        part.append(record)
-        size += len(record.value or b"")
-        if size >= BATCH_BYTES_MAX:
-            parts.append(part)
-            part, size = [], 0
-    return [*parts, part] if part else parts
+async def in_lanes(
+    batches: AsyncIterator[list[Record]], apply: Callable[[list[Record]], Coroutine[Any, Any, None]], *, lanes: int
+) -> None:
+    """Apply all records, each partition's in order, in portions of about PORTION_BYTES: what is held in memory.
+
+    A partition belongs to one lane; lanes work at the same time. Raises what reading or applying raises.
+    """
+    portions: list[list[Record]] = [[] for _ in range(lanes)]
+    sizes = [0] * lanes
+    at_work: dict[int, asyncio.Task[None]] = {}
+
+    async def hand_over(lane: int) -> None:
+        if (before := at_work.pop(lane, None)) is not None:
+            await before
+        at_work[lane] = asyncio.create_task(apply(portions[lane]))
+        portions[lane], sizes[lane] = [], 0
+
+    try:
+        async for batch in batches:
+            for record in batch:
+                lane = record.partition % lanes
+                portions[lane].append(record)
+                sizes[lane] += len(record.value or b"")
+                if sizes[lane] >= PORTION_BYTES or len(portions[lane]) >= PORTION_RECORDS_MAX:
+                    await hand_over(lane)
+        for lane in range(lanes):
+            if portions[lane]:
+                await hand_over(lane)
+            if (last := at_work.pop(lane, None)) is not None:
+                await last
+    finally:
+        for task in at_work.values():
+            task.cancel()
+        await asyncio.gather(*at_work.values(), return_exceptions=True)
