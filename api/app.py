@@ -15,7 +15,7 @@ from api.catalogue import datasets, models
 from api.context import Context
 from api.errors import add_error_handlers
 from api.guards import RequestLimits
-from api.jobs import callbacks, commands, deletion, events, files, ingest
+from api.jobs import callbacks, commands, deletion, events, files, ingest, purge
 from api.jobs import routes as jobs
 from api.live import socket
 from api.live.hub import Hub
@@ -37,6 +37,7 @@ ROUTERS: Final = (
     commands.router,
     events.router,
     deletion.router,
+    purge.router,
     callbacks.router,
     ingest.router,
     files.router,

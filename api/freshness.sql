@@ -1,5 +1,5 @@
 -- name: waiting_position$
--- Whether the row of the outbox is missing in a read model of its topic. A pruned row was applied long ago.
+-- Whether the row of the outbox is missing in a read model of its topic. A pruned row was applied long ago, and so was one that a purge erased.
 SELECT EXISTS (
     SELECT 1
     FROM write.outbox
@@ -14,6 +14,7 @@ SELECT EXISTS (
         ON datasets.session = outbox.session AND datasets.topic = outbox.topic
     LEFT JOIN models_session_marks AS models ON models.session = outbox.session AND models.topic = outbox.topic
     WHERE outbox.id = :after
+      AND outbox.data <> ''
       AND (
           outbox.seq IS NULL
           OR outbox.seq > CASE outbox.topic

@@ -9,11 +9,11 @@ from typing import Any, Final
 from events import asked, ends
 from events.envelope import Event
 from events.folding import NEW_ATTEMPT, Changes, become, stale
-from events.job import Checkpoint, Deletion, Job, Session
+from events.job import Checkpoint, Deletion, Job, Purge, Session
 from events.lifecycle import JobState
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
-from events.types.deletion import JobDeleted, JobRestored
+from events.types.deletion import JobDeleted, JobPurged, JobRestored
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -55,6 +55,11 @@ def evolve(job: Job | None, event: Event[Fact]) -> Job:
 def fold(job: Job | None, event: Event[Fact]) -> Folded:
     """As ``evolve``, and says whether and why the event was ignored."""
     before = job if job is not None else Job(id=event.job_id)
+    if before.purge is not None:
+        return Folded(before, "the job was purged")
+    if isinstance(event.data, JobPurged):
+        purge = Purge(requested_by=event.data.requested_by, reason=event.data.reason, purged_at=event.time)
+        return Folded(Job(id=before.id, purge=purge))
     handler = _HANDLERS.get(type(event.data))
     if handler is None:
         return Folded(before, f"{event.type} does not concern the job's life")

@@ -87,6 +87,16 @@ class Deletion(BaseModel):
     deleted_at: datetime
 
 
+class Purge(BaseModel):
+    """Everything about the job was erased, or is about to be, except this."""
+
+    model_config = ConfigDict(frozen=True)
+
+    requested_by: str
+    reason: str | None = None
+    purged_at: datetime
+
+
 class Job(BaseModel):
     """One training job. ``created_at`` is None for a stub: events came before the job's creation was read."""
 
@@ -156,6 +166,8 @@ class Job(BaseModel):
     sessions: dict[str, Session] = Field(default_factory=dict)
     deletion: Deletion | None = None
     """Where it is deleted: hidden from lists, and nothing may be asked of it."""
+    purge: Purge | None = None
+    """Where it is purged: a stub of which nothing else is known, whatever comes after."""
 
     @property
     def exists(self) -> bool:

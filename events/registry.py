@@ -13,7 +13,7 @@ from typing import Final
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
-from events.types.deletion import JobDeleted, JobRestored
+from events.types.deletion import JobDeleted, JobPurged, JobRestored
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -82,6 +82,7 @@ EVENT_TYPES: Final = (
     EventType("training.job.described", 1, JobDescribed, (JOBS,), "somebody changed its name, tags or notes"),
     EventType("training.job.deleted", 1, JobDeleted, (JOBS,), "somebody hid the job"),
     EventType("training.job.restored", 1, JobRestored, (JOBS,), "somebody shows a deleted job again"),
+    EventType("training.job.purged", 1, JobPurged, JOB_TOPICS, "all that is known of the job is to be erased"),
     EventType("training.job.queued", 1, JobQueued, (JOBS,), "the launcher took the job into its queue"),
     EventType("training.job.launched", 1, JobLaunched, (JOBS,), "the launcher started an attempt"),
     EventType("training.job.started", 1, JobStarted, (JOBS,), "the trainer runs"),

@@ -23,7 +23,7 @@ from producers.database import Connection, Pool, transaction
 from producers.decide import decide
 from producers.decision import Decision, Situation
 from producers.errors import FieldProblem, Invalid
-from producers.job_state import load_dataset, load_jobs
+from producers.job_state import load_dataset, load_jobs, missing
 from producers.queries import load_queries
 from training_sdk.wire import METRICS
 
@@ -51,7 +51,7 @@ async def accept(pool: Pool, job_id: int | None, command: Body, key: str | None,
     gets the first answer; log lines without a timestamp never do. Commands are repeatable by what they find: pausing a
     second time, after a resume, is not the first time again.
 
-    Raises NotFound, Refused, Invalid; asyncpg.PostgresError, OSError and TimeoutError when Postgres fails.
+    Raises NotFound, Gone, Refused, Invalid; asyncpg.PostgresError, OSError and TimeoutError when Postgres fails.
     """
     if key is not None and not 0 < len(key) <= KEY_LENGTH_MAX:
         problem = FieldProblem(
@@ -94,7 +94,9 @@ async def _situation(tx: Connection, job_id: int | None, command: Body, now: dat
         return Situation(0, now, offer=Offer(await load_models(tx, [command.description.name])))
     assert job_id is not None, f"{type(command).__name__} needs a job"
     jobs = await load_jobs(tx, [job_id])
-    return Situation(job_id, now, job=jobs.get(job_id))
+    if job_id not in jobs:
+        raise await missing(tx, job_id)
+    return Situation(job_id, now, job=jobs[job_id])
 
 
 async def _append(

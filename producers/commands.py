@@ -106,6 +106,14 @@ class RestoreJob(Body):
     requested_by: Text = "api"
 
 
+class PurgeJob(Body):
+    """Erase a deleted job for good."""
+
+    confirm: Annotated[int, Field(strict=True)] | Text = Field(description="the job's id or name once more")
+    reason: Text | None = Field(default=None, description="kept for ever: no place for what is to be erased")
+    requested_by: Text = "api"
+
+
 class QueueJob(Body):
     reason: Text
 
@@ -177,6 +185,7 @@ Command = (
     | RetryJob
     | DeleteJob
     | RestoreJob
+    | PurgeJob
     | QueueJob
     | LaunchJob
     | RecordStopSignal

@@ -36,6 +36,13 @@ class NotFound(NotAccepted):
     title = "Not found"
 
 
+class Gone(NotAccepted):
+    """It was there, and was erased for good."""
+
+    status = 410
+    title = "Gone"
+
+
 class Refused(NotAccepted):
     """The state of the thing forbids it."""
 

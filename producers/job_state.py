@@ -9,13 +9,15 @@ from typing import Any, Final
 from events.codec import parse_data
 from events.envelope import Event
 from events.evolution import evolve
-from events.job import Job
+from events.job import Job, Purge
 from events.registry import event_type_of
 from events.types.datasets import DatasetRegistered
-from events.types.vocabulary import Fact
+from events.types.deletion import JobPurged
+from events.types.vocabulary import Fact, utc_text
 from producers.database import Connection
+from producers.errors import Gone, NotFound
 from producers.queries import load_queries
-from training_sdk.wire import DATASETS
+from training_sdk.wire import DATASETS, JOBS
 
 queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
 
@@ -45,6 +47,28 @@ async def load_jobs(transaction: Connection, job_ids: Sequence[int]) -> dict[int
         else:
             jobs[row["job_id"]] = evolve(jobs[row["job_id"]], event_of_row(row))
     return {job_id: job for job_id, job in jobs.items() if job is not None and job.exists}
+
+
+async def load_purge(transaction: Connection, job_id: int) -> Purge | None:
+    """That the job was purged, from the moment on that somebody asked for it."""
+    event_type = event_type_of(JobPurged).wire_name
+    row = await queries.purge_of(transaction, job_id=job_id, event_type=event_type)
+    if row is None:
+        return None
+    if row["data"] is None:
+        return Purge(requested_by=row["requested_by"], reason=row["reason"], purged_at=row["purged_at"])
+    data = parse_data(event_type, JOBS, row["data"])
+    assert isinstance(data, JobPurged)
+    return Purge(requested_by=data.requested_by, reason=data.reason, purged_at=row["purged_at"])
+
+
+async def missing(transaction: Connection, job_id: int) -> NotFound | Gone:
+    """What to raise where load_jobs does not know the job."""
+    purge = await load_purge(transaction, job_id)
+    if purge is None:
+        return NotFound(f"there is no training job {job_id}")
+    since = f"since {utc_text(purge.purged_at)}, by {purge.requested_by}"
+    return Gone(f"training job {job_id} was purged ({since}); what is left of it: GET .../jobs/{job_id}/purge")
 
 
 async def load_open_jobs(transaction: Connection) -> dict[int, Job]:

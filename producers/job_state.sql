@@ -18,6 +18,14 @@ WHERE outbox.job_id = ANY(:job_ids::bigint[])
   AND (outbox.seq IS NULL OR outbox.seq > COALESCE(marks.high, 0))
 ORDER BY position;
 
+-- name: purge_of^
+-- A purged job: the read model's tombstone, and until it is there the fact in the outbox.
+SELECT purged_at, requested_by, reason, NULL::bytea AS data FROM jobs_purged_jobs WHERE job_id = :job_id
+UNION ALL
+SELECT time, NULL, NULL, data FROM write.outbox
+WHERE job_id = :job_id AND topic = 'training.jobs' AND type = :event_type
+LIMIT 1;
+
 -- name: projected_dataset^
 SELECT document FROM datasets WHERE id = :dataset_id;
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from events.codec import data_bytes
 from events.registry import event_type_of
+from events.types.deletion import JobPurged
 from events.types.sessions import SessionOpened
 from events.types.vocabulary import Fact, utc_text
 from producers.database import Connection, Pool, transaction
@@ -63,9 +64,8 @@ async def append(
     common = await _common(transaction, address, now)
     receipt: dict[str, Any] = {"receipt_key": note.key, "request_hash": note.request_hash, "answer": note.answer}
     ids: list[int] = []
-    for fact in facts:
+    for fact, topic in [(one, topic) for one in facts for topic in _topics_of(one)]:
         event_type = event_type_of(type(fact))
-        topic = event_type.topics[0]
         await _open(transaction, {**common, **NO_RECEIPT, "topic": topic}, address.opened)
         data = data_bytes(fact)
         if len(data) > RECORD_BYTES_MAX:
@@ -76,6 +76,13 @@ async def append(
         ids.append(await queries.append(transaction, **row))
         receipt = NO_RECEIPT
     return ids
+
+
+def _topics_of(fact: Fact) -> tuple[str, ...]:
+    """The order of topics is not defined: who folds one of them knows only what stands on it."""
+    topics = event_type_of(type(fact)).topics
+    # The topic of the job's life last: a reader waits for the last row, and what everybody reads is folded from it.
+    return tuple(reversed(topics)) if isinstance(fact, JobPurged) else topics[:1]
 
 
 async def open_session(transaction: Connection, address: Address, topic: str, now: datetime) -> None:
@@ -182,6 +189,18 @@ async def mark_sent(pool: Pool, sent: Sequence[tuple[int, int, int]]) -> None:
             partitions=[row[1] for row in sent],
             log_offsets=[row[2] for row in sent],
         )
+
+
+async def erase(transaction: Connection, job_id: int) -> int:
+    """Take out of the job's rows what a purge erases. Their numbers stay: none is given twice. Returns how many wait.
+
+    A row that is not sent yet keeps its data until it is: erase again later. To be called once the read model of jobs
+    has applied the purge: until then, what a job is needs these data.
+    """
+    purged = event_type_of(JobPurged).wire_name
+    await queries.erase(transaction, job_id=job_id, purged=purged)
+    unsent: int = await queries.count_unsent(transaction, job_id=job_id)
+    return unsent
 
 
 async def prune(pool: Pool) -> None:

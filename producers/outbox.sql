@@ -51,6 +51,14 @@ UPDATE write.outbox SET sent_at = now(), partition = given.partition, log_offset
 FROM unnest(:ids::bigint[], :partitions::integer[], :log_offsets::bigint[]) AS given (id, partition, log_offset)
 WHERE outbox.id = given.id;
 
+-- name: erase!
+-- Not the job's any more: what a job is looks at the rows that have data.
+UPDATE write.outbox SET job_id = NULL, data = '', receipt_key = NULL, request_hash = NULL, answer = NULL
+WHERE job_id = :job_id AND sent_at IS NOT NULL AND type <> :purged;
+
+-- name: count_unsent$
+SELECT count(*) FROM write.outbox WHERE job_id = :job_id AND sent_at IS NULL;
+
 -- name: prune!
 -- Rows that are in the log since a week, of jobs whose last row is as old: repeats stay harmless until then.
 -- What no read model has applied yet stays: until then only the outbox knows it.

@@ -11,12 +11,14 @@ from events.registry import EVENT_TYPES
 from events.types.artifacts import ArtifactSaved
 from events.types.checkpoints import CheckpointSaved
 from events.types.datasets import DatasetRegistered
+from events.types.deletion import JobPurged
 from events.types.logs import LogWritten
 from events.types.metrics import MetricsReported
 from events.types.models import DeadLetterDiscarded, DeadLetterRedriven, ModelRegistered
 from events.types.sessions import EventsDropped, SessionOpened
 from events.types.system import HeartbeatSent, SystemSampled
 from events.types.vocabulary import Fact
+from producers.queries import load_queries
 from projections.core import artifacts, checkpoints, datasets, dead_letters, jobs, logs, metrics, models, system
 from projections.early_stop import fold as early_stop
 from projections.mlflow_mirror import mirror
@@ -32,15 +34,20 @@ PROCESSES: Final = (CORE, EARLY_STOP, MLFLOW, ARCHIVE)
 Handler = Callable[..., Awaitable[None]]
 """``handler(tx, events)``: a run of neighbouring events, in log order, and the open transaction."""
 
-JOB_EVENTS: Final = tuple(kind.model for kind in EVENT_TYPES if JOBS in kind.topics)
+Forget = Callable[[int, Any], Awaitable[str | None]]
+"""``forget(job_id, outside)``: erase a purged job beyond Postgres. Returns what remains there, for people."""
+
+JOB_EVENTS: Final = tuple(kind.model for kind in EVENT_TYPES if JOBS in kind.topics and kind.model is not JobPurged)
+"""Without the purge of a job, which is applied alike to every read model (projections/runtime/purge.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Projection:
     """``tables`` is the SQL file whose query ``create_tables`` makes its tables.
 
-    A changed table or meaning is ``version`` + 1: a new version is built beside the old one. ``kept`` are tables that
-    the log does not tell: a build takes their rows over from the live version.
+    Its query ``forget_job`` empties them of one job, where the topic is one of jobs. A changed table or meaning is
+    ``version`` + 1: a new version is built beside the old one. ``kept`` are tables that the log does not tell: a build
+    takes their rows over from the live version. ``forget`` erases a purged job beyond Postgres.
     """
 
     name: str
@@ -50,6 +57,12 @@ class Projection:
     tables: Path
     handlers: Mapping[type[Fact], Handler]
     kept: tuple[str, ...] = ()
+    forget: Forget | None = None
+
+    @property
+    def queries(self) -> Any:
+        """Those of ``tables``."""
+        return load_queries(self.tables)
 
 
 PROJECTIONS: Final = (
@@ -108,8 +121,24 @@ PROJECTIONS: Final = (
         {SessionOpened: early_stop.open_attempt, MetricsReported: early_stop.observe},
         kept=("early_stop_past",),
     ),
-    Projection("mlflow-runs", MLFLOW, JOBS, 2, mirror.RUN_TABLES, dict.fromkeys(JOB_EVENTS, mirror.follow_runs)),
-    Projection("mlflow-metrics", MLFLOW, METRICS, 1, mirror.METRIC_TABLES, {MetricsReported: mirror.log_metrics}),
+    Projection(
+        "mlflow-runs",
+        MLFLOW,
+        JOBS,
+        2,
+        mirror.RUN_TABLES,
+        dict.fromkeys(JOB_EVENTS, mirror.follow_runs),
+        forget=mirror.forget_run,
+    ),
+    Projection(
+        "mlflow-metrics",
+        MLFLOW,
+        METRICS,
+        1,
+        mirror.METRIC_TABLES,
+        {MetricsReported: mirror.log_metrics},
+        forget=mirror.forget_run,
+    ),
 )
 
 

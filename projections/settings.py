@@ -17,6 +17,8 @@ class Settings:
     """Replicas of a topic that is made; None: one on each broker, three at most."""
     database_url: str
     mlflow_tracking_uri: str
+    mlflow_backend_store_uri: str | None
+    """The database of the MLflow server, to empty its trash of purged runs; None where it is not reached from here."""
     log_level: str
     data_dir: Path
     s3_endpoint: str
@@ -38,6 +40,7 @@ class Settings:
             topic_replication=int(environment.get("EPOCHLOG_TOPIC_REPLICATION") or 0) or None,
             database_url=environment.get("DATABASE_URL") or "postgresql://postgres@127.0.0.1:5432/epochlog",
             mlflow_tracking_uri=environment.get("MLFLOW_TRACKING_URI") or "http://127.0.0.1:5000",
+            mlflow_backend_store_uri=environment.get("MLFLOW_BACKEND_STORE_URI") or None,
             s3_endpoint=environment.get("S3_ENDPOINT") or "http://127.0.0.1:9002",
             s3_access_key=environment.get("S3_ACCESS_KEY") or "minioadmin",
             s3_secret_key=environment.get("S3_SECRET_KEY") or "minioadmin",

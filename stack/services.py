@@ -89,7 +89,13 @@ SERVICES: Final = (
     Service("catalogue", _module("trainers.catalogue", "register"), ("api", "s3"), one_shot=True),
     Service("projections-core", _module("projections", "run", "core"), ("migrate",)),
     Service("projections-early-stop", _module("projections", "run", "early-stop"), ("migrate",)),
-    Service("projections-mlflow", _module("projections", "run", "mlflow"), ("migrate", "mlflow")),
+    Service(
+        "projections-mlflow",
+        _module("projections", "run", "mlflow"),
+        ("migrate", "mlflow"),
+        # To empty MLflow's trash of purged runs, which its API cannot.
+        environment=mlflow.environment,
+    ),
     Service("projections-archive", _module("projections", "run", "archive"), ("migrate", "s3")),
     Service("launcher", _module("trainers.launcher"), ("migrate", *STORES), stop_timeout_s=30.0),
 )

@@ -11,8 +11,7 @@ from api.jobs.completeness import visible_states
 from api.jobs.responses import BestMetric, JobAnswer, job_answer
 from events.job import Job
 from producers.database import Connection
-from producers.errors import NotFound
-from producers.job_state import load_jobs
+from producers.job_state import load_jobs, missing
 from producers.queries import load_queries
 
 queries: Final = load_queries(Path(__file__).parent / "queries.sql")
@@ -33,16 +32,16 @@ async def read_answers(tx: Connection, job_ids: Sequence[int]) -> dict[int, JobA
 
 
 async def read_job(tx: Connection, job_id: int) -> Job:
-    """Raises NotFound."""
+    """Raises NotFound, Gone."""
     jobs = await load_jobs(tx, [job_id])
     if job_id not in jobs:
-        raise NotFound(f"there is no training job {job_id}")
+        raise await missing(tx, job_id)
     return jobs[job_id]
 
 
 async def read_answer(tx: Connection, job_id: int) -> JobAnswer:
-    """Raises NotFound."""
+    """Raises NotFound, Gone."""
     answers = await read_answers(tx, [job_id])
     if job_id not in answers:
-        raise NotFound(f"there is no training job {job_id}")
+        raise await missing(tx, job_id)
     return answers[job_id]

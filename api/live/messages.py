@@ -10,7 +10,7 @@ import orjson
 
 from events.envelope import Event, Position
 from events.types.checkpoints import CheckpointSaved
-from events.types.deletion import JobDeleted, JobRestored
+from events.types.deletion import JobDeleted, JobPurged, JobRestored
 from events.types.jobs import (
     JobCompleted,
     JobCreated,
@@ -37,7 +37,7 @@ LIVE_TOPICS: Final = (JOBS, METRICS, LOGS)
 JOB_CREATED, JOB_STATUS, PROGRESS, METRIC, CHECKPOINT, LOG, ERROR = (
     *("job_created", "job_status", "progress", "metrics", "checkpoint", "log", "error"),
 )
-JOB_DELETED, JOB_RESTORED = "job_deleted", "job_restored"
+JOB_DELETED, JOB_RESTORED, JOB_PURGED = "job_deleted", "job_restored", "job_purged"
 STATUS_CHANGES: Final = (
     *(JobQueued, JobLaunched, JobStarted, StopRequested, StopDecided, JobLost, JobFound),
     *(CancelRequested, PauseRequested, ResumeRequested, RetryRequested, LimitExceeded),
@@ -84,6 +84,8 @@ def update_of(event: Event[Fact]) -> Update:
     assert event.position is not None
     assert event.seq is not None
     make = MESSAGES.get(type(event.data))
+    if isinstance(event.data, JobPurged) and event.topic != JOBS:
+        make = None  # it stands on every topic and is told once
     moment = event.time.isoformat().replace("+00:00", "Z").encode()
     frames = tuple(replace(frame, time=moment) for frame in make(event.data, event.job_id)) if make is not None else ()
     changes = isinstance(event.data, STATUS_CHANGES)
@@ -100,6 +102,10 @@ def _deleted(data: JobDeleted, job_id: int) -> tuple[Frame, ...]:
 
 def _restored(data: JobRestored, job_id: int) -> tuple[Frame, ...]:
     return (Frame(JOB_RESTORED, json_bytes({"id": job_id, "requested_by": data.requested_by, "reason": data.reason})),)
+
+
+def _purged(data: JobPurged, job_id: int) -> tuple[Frame, ...]:
+    return (Frame(JOB_PURGED, json_bytes({"id": job_id, "requested_by": data.requested_by, "reason": data.reason})),)
 
 
 def _progressed(data: ProgressReported, job_id: int) -> tuple[Frame, ...]:
@@ -145,6 +151,7 @@ MESSAGES: Final[Mapping[type[Fact], Callable[[Any, int], tuple[Frame, ...]]]] = 
     JobCreated: _created,
     JobDeleted: _deleted,
     JobRestored: _restored,
+    JobPurged: _purged,
     ProgressReported: _progressed,
     MetricsReported: _measured,
     CheckpointSaved: _checkpoint,

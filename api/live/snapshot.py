@@ -20,7 +20,7 @@ queries: Final = load_queries(Path(__file__).parent / "queries.sql")
 
 
 async def take_snapshot(pool: Pool, job_id: int) -> tuple[JobAnswer, Frame, Cursor]:
-    """Raises NotFound."""
+    """Raises NotFound, Gone."""
     async with transaction(pool, readonly=True, snapshot=True) as tx:
         answer = await read_answer(tx, job_id)
         offsets = await queries.offsets(tx, partition=partition_of(str(job_id).encode()))

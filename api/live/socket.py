@@ -18,7 +18,7 @@ from api.live.messages import Frame, error_frame, status_frame
 from api.live.snapshot import take_snapshot
 from api.live.subscriber import Subscriber
 from events.lifecycle import FINISHING
-from producers.errors import NotFound
+from producers.errors import Gone, NotFound
 
 router = APIRouter(tags=["live"])
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ FLUSH_INTERVAL_S: Final = 0.05
 """The first update of a quiet run goes out at once; what follows is gathered for this long."""
 SEND_TIMEOUT_S: Final = 10.0
 UNKNOWN_JOB: Final = 4404
+PURGED_JOB: Final = 4410
 BAD_REQUEST: Final = 4400
 TRY_AGAIN: Final = 1013
 
@@ -84,6 +85,9 @@ async def _open(socket: WebSocket, context: Context, subscriber: Subscriber, aft
             subscriber.put(status_frame(answer.status, answer.state))  # it may have changed while nobody listened
     except NotFound as error:
         await socket.close(UNKNOWN_JOB, error.detail)
+        return False
+    except Gone as error:
+        await socket.close(PURGED_JOB, error.detail)
         return False
     except BadCursor as error:
         await socket.close(BAD_REQUEST, str(error))

@@ -1,4 +1,4 @@
-"""A job that nobody wants to see any more: hidden, shown again."""
+"""A job that nobody wants to see any more: hidden, shown again, erased."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ class JobDeleted(Fact):
 class JobRestored(Fact):
     requested_by: Text
     reason: Text | None = Field(default=None, description="for people")
+
+
+class JobPurged(Fact):
+    """Everything about the job is to be erased but this. Stands on every topic that may hold something of it."""
+
+    requested_by: Text
+    reason: Text | None = Field(default=None, description="kept for ever: no place for what is to be erased")

@@ -25,3 +25,6 @@ INSERT INTO training_artifacts (
     :job_id, :attempt, :partition, :log_offset, :name, :kind, :epoch, :object_uri, :content_type, :file_size_bytes,
     :sha256, :saved_at
 );
+
+-- name: forget_job!
+DELETE FROM training_artifacts WHERE job_id = :job_id;

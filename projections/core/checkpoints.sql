@@ -26,3 +26,6 @@ INSERT INTO training_checkpoints (
     :job_id, :attempt, :partition, :log_offset, :epoch, :checkpoint_path, :object_uri, :is_best, :metrics,
     :file_size_bytes, :sha256, :resumable, :step, :saved_at
 );
+
+-- name: forget_job!
+DELETE FROM training_checkpoints WHERE job_id = :job_id;

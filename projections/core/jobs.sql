@@ -86,3 +86,7 @@ INSERT INTO job_events (
     :job_id, :partition, :log_offset, :type, :time, :append_time, :attempt, :rank, :session, :seq, :source, :data,
     :state_before, :state, :job, :ignored_reason
 );
+
+-- name: forget_job!
+WITH trail AS (DELETE FROM job_events WHERE job_id = :job_id)
+DELETE FROM training_jobs WHERE id = :job_id;

@@ -31,3 +31,7 @@ CREATE TABLE log_trail (
     data jsonb NOT NULL,
     PRIMARY KEY (job_id, append_time, log_offset)
 );
+
+-- name: forget_job!
+WITH trail AS (DELETE FROM log_trail WHERE job_id = :job_id)
+DELETE FROM training_logs WHERE job_id = :job_id;

@@ -189,3 +189,12 @@ ON CONFLICT (job_id, name, attempt) DO UPDATE SET
     last_value = excluded.last_value,
     value_min = LEAST(metric_series.value_min, excluded.value_min),
     value_max = GREATEST(metric_series.value_max, excluded.value_max);
+
+-- name: forget_job!
+WITH
+    attempts AS (DELETE FROM metric_attempts WHERE job_id = :job_id),
+    series AS (DELETE FROM metric_series WHERE job_id = :job_id),
+    epochs AS (DELETE FROM metric_epochs WHERE job_id = :job_id),
+    gaps AS (DELETE FROM metric_gaps WHERE job_id = :job_id),
+    trail AS (DELETE FROM metric_trail WHERE job_id = :job_id)
+DELETE FROM metric_chunks WHERE job_id = :job_id;

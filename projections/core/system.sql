@@ -44,3 +44,9 @@ WHERE excluded.attempt >= heartbeats.attempt;
 -- name: append*!
 INSERT INTO system_samples (job_id, attempt, rank, time, data, partition, log_offset)
 VALUES (:job_id, :attempt, :rank, :time, :data, :partition, :log_offset);
+
+-- name: forget_job!
+WITH
+    beats AS (DELETE FROM heartbeats WHERE job_id = :job_id),
+    trail AS (DELETE FROM system_trail WHERE job_id = :job_id)
+DELETE FROM system_samples WHERE job_id = :job_id;

@@ -62,3 +62,7 @@ SELECT COALESCE(max(end_offset), 0) FROM early_stop_past WHERE partition = :part
 
 -- name: note_past*!
 INSERT INTO early_stop_past (partition, end_offset) VALUES (:partition, :end_offset);
+
+-- name: forget_job!
+WITH decisions AS (DELETE FROM early_stop_decisions WHERE job_id = :job_id)
+DELETE FROM early_stop_attempts WHERE job_id = :job_id;

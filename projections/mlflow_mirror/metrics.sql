@@ -8,3 +8,6 @@ CREATE TABLE mlflow_mirrored (
 -- name: count_points!
 INSERT INTO mlflow_mirrored (job_id, points) VALUES (:job_id, :points)
 ON CONFLICT (job_id) DO UPDATE SET points = mlflow_mirrored.points + excluded.points;
+
+-- name: forget_job!
+DELETE FROM mlflow_mirrored WHERE job_id = :job_id;

@@ -24,7 +24,8 @@ from events.types.vocabulary import Fact
 from producers.database import Connection
 from producers.queries import load_queries
 from projections.core.names import series_name
-from projections.mlflow_mirror.names import PARAMETER_LENGTH_MAX, TAG_JOB, mlflow_key
+from projections.mlflow_mirror.erasing import empty_trash, erase_runs
+from projections.mlflow_mirror.names import EXPERIMENT, PARAMETER_LENGTH_MAX, TAG_JOB, mlflow_key
 from projections.runtime.failures import BadEvent, Unavailable
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ TOLD: Final = (JobCreated, JobDescribed, CheckpointSaved, ArtifactSaved, JobFail
 S: Final = JobState
 ENDED: Final[Mapping[JobState, str]] = {S.COMPLETED: "FINISHED", S.STOPPED: "KILLED", S.FAILED: "FAILED"}
 WAITS: Final = frozenset({S.PENDING, S.QUEUED, S.STARTING, S.RETRYING, S.PAUSED})
-EXPERIMENT: Final = "epochlog"
 BATCH_METRICS_MAX: Final = 1_000
 BATCH_PARAMETERS_MAX: Final = 100
 TAG_LENGTH_MAX: Final = 5_000
@@ -54,9 +54,11 @@ Answer = TypeVar("Answer")
 class Mlflow:
     """The MLflow server, asked from a thread. An outage raises Unavailable, a refusal BadEvent."""
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, backend_store_uri: str | None = None) -> None:
+        """``backend_store_uri``: the server's database, where this process may reach it: to empty its trash."""
         from mlflow import MlflowClient
 
+        self.tracking_uri, self.backend_store_uri = tracking_uri, backend_store_uri
         self._client = MlflowClient(tracking_uri)
         self._runs: dict[int, tuple[str, str]] = {}
 
@@ -79,6 +81,12 @@ class Mlflow:
             await self.ask(lambda client: client.log_dict(run_id, content, name))
         except (Unavailable, BadEvent) as error:
             logger.warning("%s is not among the artifacts of MLflow run %s: %s", name, run_id, error)
+
+    async def forget(self, job_id: int) -> str | None:
+        """Erase a job's runs. Returns what is left of them, for people. Raises Unavailable."""
+        self._runs.pop(job_id, None)
+        left = await self.ask(lambda client: erase_runs(client, self.tracking_uri, job_id))
+        return await empty_trash(left, self.tracking_uri, self.backend_store_uri) if left else None
 
     async def run_of(self, job_id: int, created: Event[Fact] | None = None) -> tuple[str, str]:
         """(run id, experiment id) of a job, made where there is none yet."""
@@ -184,6 +192,11 @@ def _log_parameters(client: MlflowClient, run_id: str, created: JobCreated) -> N
     parameters = [Param(mlflow_key(name), str(value)[:PARAMETER_LENGTH_MAX]) for name, value in given.items()]
     for start in range(0, len(parameters), BATCH_PARAMETERS_MAX):
         client.log_batch(run_id, params=parameters[start : start + BATCH_PARAMETERS_MAX])
+
+
+async def forget_run(job_id: int, mlflow: Mlflow) -> str | None:
+    """Of a purged job. Both folds do it: the one that comes second may have made a run again in between."""
+    return await mlflow.forget(job_id)
 
 
 async def log_metrics(tx: Connection, events: Sequence[Event[MetricsReported]], mlflow: Mlflow) -> None:

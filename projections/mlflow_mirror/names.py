@@ -10,6 +10,7 @@ _REFUSED: Final = re.compile(r"[^\w.\- /:]")
 NAME_LENGTH_MAX: Final = 250
 PARAMETER_LENGTH_MAX: Final = 6_000
 TAG_JOB: Final = "epochlog.job_id"
+EXPERIMENT: Final = "epochlog"
 
 
 def mlflow_key(name: str) -> str:

@@ -33,6 +33,9 @@ class Recorded:
     async def ask(self, call: Callable[..., Any]) -> None:
         return
 
+    async def forget(self, job_id: int) -> str | None:
+        return None
+
     async def keep(self, run_id: str, name: str, content: dict[str, Any]) -> None:
         return
 

@@ -19,3 +19,6 @@ SELECT job FROM mlflow_runs WHERE job_id = :job_id;
 -- name: save!
 INSERT INTO mlflow_runs (job_id, run_id, experiment_id, job) VALUES (:job_id, :run_id, :experiment_id, :job)
 ON CONFLICT (job_id) DO UPDATE SET job = excluded.job;
+
+-- name: forget_job!
+DELETE FROM mlflow_runs WHERE job_id = :job_id;

@@ -28,6 +28,11 @@ NO_MATTER: Final[Mapping[str, frozenset[str]]] = {
     "metric_series": frozenset({"tail_chunk", "tail_points"}),
 }
 
+NO_MATTER_AFTER_A_PURGE: Final[Mapping[str, frozenset[str]]] = {
+    # An archive has the records of purged jobs no more: what they counted is not counted again.
+    "projection_offsets": NO_MATTER["projection_offsets"] | {"applied_events"},
+}
+
 
 async def differences(
     connection: Connection, projection: Projection, live: Version, rebuilt: Version, *, shown_max: int = SHOWN_MAX
@@ -35,14 +40,17 @@ async def differences(
     """What differs; needs a transaction that sees both at the same offsets (repeatable read)."""
     found = Comparison()
     await connection.execute("SET LOCAL work_mem = '64MB'")
+    no_matter = NO_MATTER
+    if await connection.fetchval(f'SELECT EXISTS (SELECT FROM "{live.schema_name}".purged_jobs)'):
+        no_matter = {**NO_MATTER, **NO_MATTER_AFTER_A_PURGE}
     for table in await _tables(connection, rebuilt):
-        if table in projection.kept:
+        if table in projection.kept or table == "purged_jobs":
             continue
         if table == CHUNKS:
             await compare_points(connection, live, rebuilt, found, shown_max)
             continue
         columns, key = await _columns(connection, rebuilt, table), await _key(connection, rebuilt, table)
-        compared = [name for name in columns if name not in NO_MATTER.get(table, frozenset())]
+        compared = [name for name in columns if name not in no_matter.get(table, frozenset())]
         rows = await connection.fetch(
             _rows_that_differ(table, key, compared, live, rebuilt), shown_max, timeout=STATEMENT_TIMEOUT_S
         )
@@ -79,8 +87,16 @@ def _rows_that_differ(table: str, key: Sequence[str], compared: Sequence[str], l
     order = ", ".join(f'COALESCE(live."{name}", rebuilt."{name}")' for name in key)
     return (
         "SELECT to_jsonb(live) AS live, to_jsonb(rebuilt) AS rebuilt, count(*) OVER () AS total "
-        f'FROM (SELECT {names} FROM "{live.schema_name}"."{table}") AS live '
-        f'FULL JOIN (SELECT {names} FROM "{rebuilt.schema_name}"."{table}") AS rebuilt ON {matched} '
+        f'FROM (SELECT {names} FROM "{live.schema_name}"."{table}"{_not_purged(table, live)}) AS live '
+        f'FULL JOIN (SELECT {names} FROM "{rebuilt.schema_name}"."{table}"{_not_purged(table, live)}) AS rebuilt '
+        f"ON {matched} "
         f'WHERE live."{key[0]}" IS NULL OR rebuilt."{key[0]}" IS NULL{changed} '
         f"ORDER BY {order} LIMIT $1"
     )
+
+
+def _not_purged(table: str, live: Version) -> str:
+    """Which numbers of a purged job's senders were seen, an archive does not tell."""
+    if table != "session_marks":
+        return ""
+    return f' WHERE job_id IS NULL OR job_id NOT IN (SELECT job_id FROM "{live.schema_name}".purged_jobs)'

@@ -14,14 +14,16 @@ from typing import Any, Final
 from events.codec import MalformedEvent, decode
 from events.dedupe import SessionMarks, TooManyGaps
 from events.envelope import Event, Record
+from events.types.deletion import JobPurged
 from events.types.vocabulary import Fact
 from producers.database import Connection, Pool, search_path
 from producers.queries import load_queries
 from projections.registry import Projection
 from projections.runtime.ceiling import Ceiling, CeilingReached
 from projections.runtime.failures import Failure, classify
+from projections.runtime.purge import forget, forget_in_retired, job_of, load_purged, note_last_records
 from projections.runtime.versions import hold_live
-from training_sdk.wire import REDRIVEN_FROM
+from training_sdk.wire import JOB_TOPICS, REDRIVEN_FROM
 
 logger = logging.getLogger(__name__)
 queries: Final = load_queries(Path(__file__).parent / "offsets.sql")
@@ -48,6 +50,9 @@ class _Batch:
     append_times: dict[int, datetime] = field(default_factory=dict)
     applied: dict[int, int] = field(default_factory=dict)
     repeated: int = 0
+    purged: set[int] = field(default_factory=set)
+    last_records: dict[int, datetime] = field(default_factory=dict)
+    """Of purged jobs: when the log took their last record."""
 
 
 async def apply_batch(
@@ -105,8 +110,15 @@ async def _transaction(
         name = schema if schema is not None else (await hold_live(tx, projection)).schema_name
         await tx.execute(search_path([name]))
         batch = await _fresh(tx, projection, records, bad)
-        for handler, run in itertools.groupby(batch.events, key=lambda event: projection.handlers[type(event.data)]):
-            await handler(tx, list(run), *(() if outside is None else (outside,)))
+        for purges, events in itertools.groupby(batch.events, key=lambda event: isinstance(event.data, JobPurged)):
+            if purges:
+                await forget(tx, projection, purged := list(events), outside)
+                if schema is None:
+                    await forget_in_retired(tx, projection, purged)
+                    await tx.execute(search_path([name]))
+                continue
+            for handler, run in itertools.groupby(events, key=lambda event: projection.handlers[type(event.data)]):
+                await handler(tx, list(run), *(() if outside is None else (outside,)))
         await _save(tx, projection.topic, batch)
     return Applied(sum(batch.applied.values()), batch.repeated, len(batch.parked))
 
@@ -124,12 +136,16 @@ async def _fresh(tx: Connection, projection: Projection, records: Iterable[Recor
     sessions = list({event.session for _, event in decoded if isinstance(event, Event)})
     for row in await queries.load_marks(tx, topic=topic, sessions=sessions):
         batch.marks[row["session"]] = (None, SessionMarks(row["high"], tuple((low, high) for low, high in row["gaps"])))
+    batch.purged = await load_purged(tx, fresh)
     for record, event in decoded:
         row = locked[record.partition]
         ceiling = batch.ceilings.get(
             record.partition, Ceiling(row["bad_in_a_row"], row["window_records"], row["window_bad"])
         )
         reason = event if isinstance(event, str) else _accept(projection, batch, event)
+        if (job_id := job_of(record)) in batch.purged:
+            batch.last_records[job_id] = datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+            reason = None  # not even what cannot be read is kept
         if reason is not None:
             batch.parked.append((record, reason))
         if not any(name == REDRIVEN_FROM for name, _ in record.headers):
@@ -177,7 +193,11 @@ def _accept(projection: Projection, batch: _Batch, event: Event[Fact]) -> str | 
         batch.repeated += 1
         return None
     batch.marks[event.session] = (int(event.key) if event.key.isdigit() else None, marks)
-    if type(event.data) in projection.handlers:
+    if isinstance(event.data, JobPurged):
+        if event.job_id not in batch.purged:
+            batch.events.append(event)
+            batch.purged.add(event.job_id)
+    elif type(event.data) in projection.handlers and not (event.topic in JOB_TOPICS and event.job_id in batch.purged):
         batch.events.append(event)
     partition = event.position.partition
     batch.applied[partition] = batch.applied.get(partition, 0) + 1
@@ -205,8 +225,12 @@ async def _save(tx: Connection, topic: str, batch: _Batch) -> None:
     ]
     if marks:
         await queries.save_marks(tx, marks)
-    if batch.parked:
-        await queries.park(tx, [_dead_letter(record, reason) for record, reason in batch.parked])
+    if batch.last_records:
+        await note_last_records(tx, batch.last_records)
+    # Also of a job that was purged later in this batch nothing is kept.
+    parked = [(record, reason) for record, reason in batch.parked if job_of(record) not in batch.purged]
+    if parked:
+        await queries.park(tx, [_dead_letter(record, reason) for record, reason in parked])
 
 
 def _dead_letter(record: Record, reason: str) -> dict[str, Any]:

@@ -85,7 +85,8 @@ class ProjectionApp(faust.App):
             self.settings_of_process.database_url, size_max=6, name=f"epochlog projections-{self.process}"
         )
         if self.process == MLFLOW:
-            self.outside = Mlflow(self.settings_of_process.mlflow_tracking_uri)
+            settings = self.settings_of_process
+            self.outside = Mlflow(settings.mlflow_tracking_uri, settings.mlflow_backend_store_uri)
         if self.process == EARLY_STOP:
             self.outside = append_decision
         records = history_records(Archive.of(self.pool, self.settings_of_process), self.settings_of_process)

@@ -1,6 +1,22 @@
 -- Tables that every version of every read model has in its own schema. They are created with that schema alone on the
 -- search_path; the views at the end give them names that are unique among all live schemas.
 
+-- name: add_purged_jobs#
+-- Also to versions that are older than it: nothing of the past belongs there.
+CREATE TABLE IF NOT EXISTS purged_jobs (
+    -- All that is left of a purged job. Whatever still comes for it is dropped.
+    job_id bigint PRIMARY KEY,
+    purged_at timestamptz NOT NULL,
+    requested_by text NOT NULL,
+    reason text,
+    partition integer NOT NULL,
+    log_offset bigint NOT NULL,
+    -- When the log took the last record of the job, the purge itself or what came after it.
+    last_record_at timestamptz NOT NULL,
+    -- What could not be erased from here, and how it can be; NULL where nothing is left.
+    remains text
+);
+
 -- name: create_tables#
 CREATE TABLE projection_offsets (
     topic text NOT NULL,

@@ -86,7 +86,8 @@ async def create_version(connection: Connection, projection: Projection, *, stat
     await connection.execute(f'CREATE SCHEMA "{version.schema_name}"')
     await connection.execute(search_path([version.schema_name]))
     await tables.create_tables(connection)
-    for table in ("offsets", "session_marks", "dead_letters"):
+    await tables.add_purged_jobs(connection)
+    for table in ("offsets", "session_marks", "dead_letters", "purged_jobs"):
         # A name of its own for readers, who see all live schemas at once.
         source = "projection_offsets" if table == "offsets" else table
         await connection.execute(f"CREATE VIEW {slug}_{table} AS SELECT * FROM {source}")
@@ -134,7 +135,8 @@ async def building_version(connection: Connection, projection: Projection) -> Ve
             return Version(row["schema_name"], row["version"], row["build"])
         version = await create_version(connection, projection, state="building")
         live = await require_live(connection, projection, any_version=True)
-        for table in projection.kept:
+        # What is purged is not even folded again, also where the log does not tell of the purge any more.
+        for table in ("purged_jobs", *projection.kept):
             copy = f'INSERT INTO "{version.schema_name}"."{table}" SELECT * FROM "{live.schema_name}"."{table}"'
             await connection.execute(copy)
         return version
@@ -227,6 +229,11 @@ async def create_missing(connection: Connection, projections: tuple[Projection, 
     made: list[Version] = []
     async with connection.transaction():
         await queries.lock_registry(connection)
+        for row in await queries.without_purged_jobs(connection):
+            slug = row["projection"].replace("-", "_")
+            await connection.execute(search_path([row["schema_name"]]))
+            await tables.add_purged_jobs(connection)
+            await connection.execute(f"CREATE VIEW {slug}_purged_jobs AS SELECT * FROM purged_jobs")
         for projection in projections:
             if await live_version(connection, projection) is None:
                 made.append(await create_version(connection, projection, state="live"))

@@ -87,6 +87,11 @@ SELECT schema_name FROM write.read_models
 WHERE projection = :projection
   AND (state = 'retired' OR (state = 'building' AND (version <> :version OR code IS DISTINCT FROM :code)));
 
+-- name: without_purged_jobs
+-- Versions that were made before jobs could be purged.
+SELECT schema_name, projection FROM write.read_models
+WHERE to_regclass(format('%I.purged_jobs', schema_name)) IS NULL;
+
 -- name: forget!
 DELETE FROM write.read_models WHERE schema_name = :schema_name;
 

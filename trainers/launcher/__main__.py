@@ -10,6 +10,7 @@ from producers.database import open_pool
 from producers.kafka.log_ends import LogEnds
 from producers.kafka.publisher import KafkaPublisher
 from producers.relay import Relay
+from trainers.launcher.eraser import Eraser
 from trainers.launcher.launcher import Launcher
 from trainers.launcher.local import LocalProcesses
 from trainers.launcher.reaper import Reaper
@@ -26,12 +27,13 @@ async def run(settings: Settings) -> None:
     launcher = Launcher(pool, backend, settings)
     ends = LogEnds(settings.kafka_bootstrap_servers, settings.topic_prefix)
     reaper = Reaper(pool, backend, settings, ends)
+    eraser = Eraser(pool, backend, settings)
     relay = Relay(pool, settings.database_url, publisher)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    jobs = (launcher.run(), launcher.sweep_for_ever(), reaper.run(), relay.run())
+    jobs = (launcher.run(), launcher.sweep_for_ever(), reaper.run(), eraser.run(), relay.run())
     work = [asyncio.create_task(job) for job in jobs]
     waiting = asyncio.create_task(stop.wait())
     try:

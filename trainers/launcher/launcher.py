@@ -22,6 +22,7 @@ from producers.job_state import load_dataset, load_jobs, load_open_jobs
 from trainers.catalogue import FRAMEWORKS
 from trainers.launcher.backend import Backend, RunState
 from trainers.launcher.environment import InvalidEnvironment
+from trainers.launcher.eraser import folders_of_jobs, purged_among
 from trainers.launcher.leases import acquire, hold, read_leases
 from trainers.launcher.plan import Action, EndStopped, Launch, Queue, Retry, StartAgain, TakeOver, Terminate, plan
 from trainers.launcher.settings import Settings
@@ -66,8 +67,10 @@ class Launcher:
         while True:
             supervised = {run.job_id for run in self._backend.runs()}
             try:
-                await sweep(self._settings, supervised)
-            except (OSError, TimeoutError) as error:
+                # What a purged job left here is the eraser's.
+                purged = await purged_among(self._pool, folders_of_jobs(self._settings))
+                await sweep(self._settings, supervised | purged)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
                 logger.warning("sweep: %r", error)
             await asyncio.sleep(SWEEP_INTERVAL_S)
 

@@ -8,16 +8,16 @@ import pytest
 
 from events.evolution import evolve
 from events.job import Job
-from events.types.deletion import JobDeleted, JobRestored
+from events.types.deletion import JobDeleted, JobPurged, JobRestored
 from events.types.jobs import JobFailed
 from events.types.vocabulary import Fact
 from producers.callbacks import Body, ReportLogs
-from producers.commands import DeleteJob, RestoreJob, RetryJob, StopJob
+from producers.commands import DeleteJob, PurgeJob, RestoreJob, RetryJob, StopJob
 from producers.decide import DECIDERS, decide
 from producers.decision import Decision, Situation
 from producers.deletion import OF_A_DELETED_JOB
 from producers.describe import DescribeJob
-from producers.errors import NotFound, Refused
+from producers.errors import Invalid, NotFound, Refused
 from tests.builders import NOON, event, job_completed, job_created, job_started
 
 CREATED, STARTED = job_created(), job_started()
@@ -91,3 +91,28 @@ def test_deleting_twice_and_restoring_what_is_there_is_recorded_as_ignored() -> 
     again = evolve(first, event(JobDeleted(requested_by="bob"), seq=9))
     assert again == first
     assert evolve(folded(*COMPLETED), event(RESTORED, seq=9)) == folded(*COMPLETED)
+
+
+@pytest.mark.parametrize("confirm", [25, "25", "Vehicle Detection v1"])
+def test_a_deleted_job_is_purged_where_its_id_or_name_is_repeated(confirm: int | str) -> None:
+    decision = ask(PurgeJob(confirm=confirm, requested_by="ann"), *COMPLETED, DELETED)
+    assert decision.facts == [JobPurged(requested_by="ann")]
+
+
+@pytest.mark.parametrize("given", [COMPLETED, (CREATED, STARTED), (*COMPLETED, DELETED, RESTORED)])
+def test_what_is_not_deleted_is_not_purged(given: tuple[Fact, ...]) -> None:
+    with pytest.raises(Refused, match="delete it first, then purge it"):
+        ask(PurgeJob(confirm=25), *given)
+
+
+@pytest.mark.parametrize("confirm", [26, "", "vehicle detection v1"])
+def test_a_purge_that_names_another_job_is_refused(confirm: int | str) -> None:
+    with pytest.raises(Invalid, match="neither the id"):
+        ask(PurgeJob(confirm=confirm), *COMPLETED, DELETED)
+
+
+def test_nothing_is_known_of_a_purged_job_whatever_comes_after_it() -> None:
+    purged = folded(*COMPLETED, DELETED, JobPurged(requested_by="ann", reason="asked to"), *COMPLETED, RESTORED)
+    assert purged is not None and purged.purge is not None and not purged.exists
+    assert (purged.purge.requested_by, purged.purge.purged_at) == ("ann", NOON + timedelta(seconds=5))
+    assert purged == Job(id=25, purge=purged.purge)
