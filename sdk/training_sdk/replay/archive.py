@@ -26,6 +26,8 @@ from training_sdk.replay.selection import Selection
 WHOLE_BYTES_MAX: Final = 4 * 1024 * 1024
 """A file up to here is fetched with one request, a larger one by the ranges that are needed."""
 CHUNK_RECORDS_MAX: Final = 200
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Of what is unpacked at once from a row group (which is held packed, and is at most 32 MiB when unpacked)."""
 _RECORD_COLUMNS: Final = ("topic", "partition", "offset", "append_time", "key", "headers", "value", "job_id")
 
 
@@ -86,8 +88,8 @@ class Archive:
             for group in range(file.metadata.num_row_groups):
                 if not _may_hold(file.metadata.row_group(group), selection):
                     continue
-                batches = file.iter_batches(CHUNK_RECORDS_MAX, row_groups=[group], columns=list(_RECORD_COLUMNS))
-                for batch in batches:
+                rows = _rows_at_once(file.metadata.row_group(group))
+                for batch in file.iter_batches(rows, row_groups=[group], columns=list(_RECORD_COLUMNS)):
                     yield from _records_of(_of_jobs(batch, selection))
 
     def _open(self, stored: StoredObject) -> io.RawIOBase | io.BytesIO:
@@ -189,6 +191,11 @@ def _cut(records: Iterable[Record]) -> Iterator[list[Record]]:
             chunk = []
     if chunk:
         yield chunk
+
+
+def _rows_at_once(group: Any) -> int:
+    row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+    return int(max(1, min(CHUNK_RECORDS_MAX, BATCH_BYTES_MAX // row_bytes)))
 
 
 def _may_hold(group: Any, selection: Selection) -> bool:

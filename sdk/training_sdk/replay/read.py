@@ -5,10 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, TypeVar, Unpack
 
 import polars as pl
-import pyarrow as pa
 from polars.io.plugins import register_io_source
 
 from training_sdk import wire
@@ -20,11 +19,11 @@ from training_sdk.replay.rows import (
     EVENT_SCHEMA,
     LINE_SCHEMA,
     POINT_SCHEMA,
-    Rows,
     batches,
     event_rows,
+    joined,
     line_rows,
-    point_rows,
+    point_batch,
 )
 from training_sdk.replay.scan import scanned
 from training_sdk.replay.selection import SOURCES, Moment, Offsets, Selection, Source, select
@@ -32,6 +31,7 @@ from training_sdk.settings import RunSettings
 
 Duplicates = Literal["drop", "keep"]
 Errors = Literal["raise", "keep"]
+Result = TypeVar("Result")
 Settings = RunSettings | Mapping[str, str] | None
 
 
@@ -64,7 +64,7 @@ class Replay(Frame):
         errors: Errors,
         progress: bool | None,
     ) -> None:
-        super().__init__(EVENT_SCHEMA, lambda: batches(self, EVENT_SCHEMA, event_rows))
+        super().__init__(EVENT_SCHEMA, lambda: batches(map(event_rows, self), EVENT_SCHEMA))
         self.selection = selection
         self.settings = settings
         self.source = source
@@ -176,31 +176,26 @@ def metrics(
     chosen = None if names is None else frozenset([names] if isinstance(names, str) else names)
     kinds = wire.METRICS_REPORTED.rpartition(".v")[0]
     replay = read_events(wire.METRICS, job_ids=job_ids, types=kinds, **reading)
-    return Frame(POINT_SCHEMA, lambda: _rows(replay, POINT_SCHEMA, partial(point_rows, names=chosen)))
+    points = partial(point_batch, names=chosen)
+    return Frame(POINT_SCHEMA, lambda: joined(_of_each(replay, points)))
 
 
 def logs(job_ids: int | Iterable[int] | None = None, **reading: Unpack[Reading]) -> Frame:
     """Every log line there is, a row each. The arguments are those of ``read_events``."""
     replay = read_events(wire.LOGS, job_ids=job_ids, types=wire.LOG_WRITTEN.rpartition(".v")[0], **reading)
-    return Frame(LINE_SCHEMA, lambda: _rows(replay, LINE_SCHEMA, line_rows))
+    return Frame(LINE_SCHEMA, lambda: batches(_of_each(replay, line_rows), LINE_SCHEMA))
 
 
-def _rows(replay: Replay, schema: pa.Schema, rows_of: Callable[[Event], Rows]) -> Iterator[pa.RecordBatch]:
-    empty: Rows = [[] for _ in schema]
+def _of_each(replay: Replay, rows_of: Callable[[Event], Result]) -> Iterator[Result]:
     left_out = 0
-
-    def rows(event: Event) -> Rows:
-        nonlocal left_out
+    for event in replay:
         try:
             if event.problem is not None:
                 raise ValueError(event.problem)
-            return rows_of(event)
+            yield rows_of(event)
         except ValueError as error:
             if replay.errors == "raise":
                 raise malformed(event, str(error)) from error
             left_out += 1
-            return empty
-
-    yield from batches(replay, schema, rows)
     if left_out:
         warnings.warn(f"{left_out} records hold no such rows and were left out", UserWarning, stacklevel=2)

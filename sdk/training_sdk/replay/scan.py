@@ -67,7 +67,7 @@ def _file_frames(
     objects: Sequence[StoredObject], plan: TopicPlan, replay: Replay, conditions: list[pl.Expr], *, whole: bool
 ) -> Iterator[pl.DataFrame]:
     """Rows of the files that pass the conditions: the records, or the columns that the events share with them."""
-    chosen = _named(objects, conditions)
+    chosen = named(objects, conditions)
     if not chosen:
         return
     bucket = replay.settings.archive_bucket
@@ -104,7 +104,7 @@ def conjuncts(condition: pl.Expr) -> list[pl.Expr]:
     return [condition]
 
 
-def _named(objects: Sequence[StoredObject], conditions: Sequence[pl.Expr]) -> list[StoredObject]:
+def named(objects: Sequence[StoredObject], conditions: Sequence[pl.Expr]) -> list[StoredObject]:
     """The files that may hold rows that pass, by their names alone: a file has one topic, type, partition and day."""
     first = _names(objects, time.min)
     last = _names(objects, time.max)
@@ -190,4 +190,4 @@ def _chunk(frame: pl.DataFrame) -> Chunk:
 
 def _events_frames(replay: Replay, chunks: Iterator[Chunk] | list[Chunk], seen: Seen) -> Iterator[pl.DataFrame]:
     events = (event for chunk in chunks for event in replay.events_of(chunk, seen))
-    return map(polars_of, batches(events, EVENT_SCHEMA, event_rows))
+    return map(polars_of, batches(map(event_rows, events), EVENT_SCHEMA))
