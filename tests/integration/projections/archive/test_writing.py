@@ -17,7 +17,7 @@ from projections.archive import ledger
 from projections.archive.adopt import adopt_unknown
 from projections.archive.reading import Archive
 from projections.archive.store import Store
-from tests.integration.projections.archiving import (
+from tests.integration.projections.archive.archiving import (
     TOPICS,
     DiesAt,
     Killed,

@@ -17,7 +17,7 @@ from projections.runtime.build import Builder
 from projections.runtime.expired import RecordsExpired, step_over_expired
 from projections.runtime.offset_reads import read_offsets
 from tests.given import all_rows
-from tests.integration.projections.archiving import (
+from tests.integration.projections.archive.archiving import (
     archive_all,
     expire,
     in_bucket,

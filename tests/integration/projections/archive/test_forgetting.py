@@ -11,7 +11,7 @@ from producers.database import Pool
 from projections.archive import forget
 from projections.archive.forget import forget_job
 from projections.archive.store import Store
-from tests.integration.projections.archiving import (
+from tests.integration.projections.archive.archiving import (
     DiesAt,
     Killed,
     archive_all,
@@ -58,21 +58,24 @@ async def test_a_job_leaves_every_file_and_the_archive_still_balances(pool: Pool
     assert set(await jobs_in_bucket(world, METRICS)) == {str(NEIGHBOUR).encode()}
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])
 async def test_killed_while_it_forgets_the_archiver_ends_it(
-    pool: Pool, migrated_world: World, monkeypatch: pytest.MonkeyPatch, step: int
+    pool: Pool, migrated_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = migrated_world
-    await publish(world, [*some_events(25), *some_events(NEIGHBOUR)])
-    await archive_all(world, pool, part_records=8)
-    dies = DiesAt(step)
-    with monkeypatch.context() as patched:
-        patched.setattr(Store, "write", dies.around(Store.write))
-        patched.setattr(forget, "_rewrite", dies.around(forget._rewrite))
-        with pytest.raises(Killed):
-            await forget_job(pool, Store(settings_of(world)), METRICS, 25)
-    await archive_all(world, pool)
-    assert set(await jobs_in_bucket(world, METRICS)) == {str(NEIGHBOUR).encode()}
+    # Before and after a file is looked at, and before and after it is written: each time a job that it held.
+    victims = [job for job in range(26, 300) if partition_of(str(job).encode()) == partition_of(b"25")][:4]
+    await publish(world, [found for job in (25, *victims) for found in some_events(job, lines=3)])
+    await archive_all(world, pool, part_records=7)
+    for step, victim in enumerate(victims, start=1):
+        dies = DiesAt(step)
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "write", dies.around(Store.write))
+            patched.setattr(forget, "_rewrite", dies.around(forget._rewrite))
+            with pytest.raises(Killed):
+                await forget_job(pool, Store(settings_of(world)), METRICS, victim)
+        await archive_all(world, pool)
+        assert str(victim).encode() not in await jobs_in_bucket(world, METRICS)
+    assert set(await jobs_in_bucket(world, METRICS)) == {b"25"}
     assert (await checked(world, pool)).differences == []
 
 
