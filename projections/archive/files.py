@@ -13,7 +13,7 @@ from projections.archive.ranges import Ranges, ranges_of
 from projections.archive.store import sha256_of
 from training_sdk.replay.columns import ArchiveObject
 
-PURGED: Final = "training.job.purged.v"
+PURGED: Final = b"training.job.purged.v"
 """How the type begins of the fact that a job's records were taken away for good."""
 
 
@@ -27,7 +27,9 @@ class Made:
 
 def is_purge(record: Record) -> bool:
     """Whether it is the fact that a job was purged, which itself is kept."""
-    return event_of(record).startswith(PURGED)
+    # Asked of every record: one header tells most of them.
+    said = any(name == "ce_type" and (value or b"").startswith(PURGED) for name, value in record.headers)
+    return said and event_of(record).encode().startswith(PURGED)
 
 
 def purged_jobs(records: Sequence[Record]) -> set[int]:

@@ -69,15 +69,15 @@ def job_of(record: Record) -> int | None:
 
 def to_parquet(records: Sequence[Record], part: Mapping[str, int], forgotten: Ranges) -> bytes:
     """A file of the archive; the same bytes for the same input."""
-    rows = [_row(record) for record in records]
-    columns = {name: [row[name] for row in rows] for name in ARCHIVE_SCHEMA.names}
     says = {PART: orjson.dumps(dict(part)), FORGOTTEN: orjson.dumps(forgotten)}
     schema = ARCHIVE_SCHEMA.with_metadata(says)
-    table = pa.Table.from_pydict(columns, schema=schema)
     output = io.BytesIO()
     with pq.ParquetWriter(output, schema, compression=COMPRESSION) as writer:
+        # Group by group: as Python's objects, rows take many times their bytes.
         for first, following in _row_groups([len(record.value or b"") for record in records]):
-            writer.write_table(table.slice(first, following - first))
+            rows = [_row(record) for record in records[first:following]]
+            columns = {name: [row[name] for row in rows] for name in ARCHIVE_SCHEMA.names}
+            writer.write_table(pa.Table.from_pydict(columns, schema=schema), row_group_size=ROW_GROUP_ROWS_MAX)
     return output.getvalue()
 
 

@@ -31,7 +31,7 @@ class Records:
 
 
 def log_records(bootstrap_servers: str, topic_prefix: str) -> Records:
-    """What the log still holds; projections.archive.source adds what it dropped."""
+    """What the log still holds; projections.archive.reading adds what it dropped."""
 
     async def first(topic: str) -> Mapping[int, int]:
         return await beginning_offsets(bootstrap_servers, topic_prefix, topic)
