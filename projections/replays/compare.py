@@ -30,7 +30,7 @@ NO_MATTER: Final[Mapping[str, frozenset[str]]] = {
 
 NO_MATTER_AFTER_A_PURGE: Final[Mapping[str, frozenset[str]]] = {
     # An archive has the records of purged jobs no more: what they counted is not counted again.
-    "projection_offsets": NO_MATTER["projection_offsets"] | {"applied_events"},
+    "projection_offsets": NO_MATTER["projection_offsets"] | {"applied_events", "append_time"},
 }
 
 
