@@ -12,6 +12,7 @@ from events.envelope import Event
 from events.evolution import evolve
 from events.job import Job
 from events.types.checkpoints import CheckpointSaved
+from events.types.deletion import JobPurged
 from events.types.jobs import (
     JobCompleted,
     JobFailed,
@@ -65,13 +66,20 @@ class Spans:
 
 @dataclass(slots=True)
 class PastRun:
-    """``job`` as it is at the end of the log; ``decided``: the rule that ended an attempt live, by attempt."""
+    """``job`` as it is at the end of the log; ``decided``: the rule that ended an attempt live, by attempt. Of a
+    ``purged`` one nothing may be looked at."""
 
     job: Job
     spans: Spans = field(default_factory=Spans)
     decided: dict[int, str] = field(default_factory=dict)
+    purged: bool = False
+
+    @property
+    def visible(self) -> bool:
+        return self.job.exists and self.job.deletion is None and not self.purged
 
     def saw(self, event: Event[Fact]) -> None:
+        self.purged = self.purged or isinstance(event.data, JobPurged)
         self.job = evolve(self.job, event)
         if isinstance(event.data, StopDecided):
             self.decided[event.attempt] = event.data.rule

@@ -111,7 +111,7 @@ async def simulate(
     counted, everything = Counted(), dict[int, PastRun]()
     async for batch in read(JOBS):
         past_runs(counted.events(batch), everything)
-    taken = [run for _, run in sorted(everything.items()) if run.job.exists and (wanted or Filter()).takes(run.job)]
+    taken = [run for _, run in sorted(everything.items()) if run.visible and (wanted or Filter()).takes(run.job)]
     ended = [run for run in taken if run.job.ended]
     unreadable, at_once = counted.unreadable, max(1, FOLLOWED_MAX // max(1, len(rules)))
     details: list[list[RunOutcome]] = [[] for _ in rules]

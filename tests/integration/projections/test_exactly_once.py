@@ -1,4 +1,4 @@
-"""Any redelivery, any cut into batches, any second worker: the same rows as one clean pass."""
+"""What counts once and what is parked. Any delivery of any events: test_any_delivery.py."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import pytest
 from events.envelope import Event, Record
 from events.types.checkpoints import CheckpointSaved
 from events.types.vocabulary import Fact
-from producers.database import Pool, open_pool, transaction
-from projections.migration import migrate_all
+from producers.database import Pool, transaction
 from projections.registry import projection_named
 from projections.runtime.apply import apply_batch
 from projections.runtime.ceiling import BAD_IN_A_ROW_MAX, CeilingReached
-from projections.settings import Settings
 from tests.builders import (
     NOON,
     event,
@@ -28,11 +26,8 @@ from tests.builders import (
     metrics_reported,
     session_opened,
 )
-from tests.given import all_rows, apply_all, log_of
-from tests.services import World
+from tests.given import all_rows, log_of
 from training_sdk.wire import JOBS, LOGS, METRICS
-
-ROUNDS = 12
 
 
 def some_runs(source: random.Random) -> list[Event[Fact]]:
@@ -60,50 +55,6 @@ def some_runs(source: random.Random) -> list[Event[Fact]]:
                 )
                 events.append(made)
     return events
-
-
-def resent(events: list[Event[Fact]], source: random.Random) -> list[Event[Fact]]:
-    """Some events stand a second time, later in the log: a sender that did not hear the acknowledgement."""
-    log = list(events)
-    for again in source.sample(events, k=len(events) // 4):
-        log.insert(source.randint(log.index(again) + 1, len(log)), again)
-    return log
-
-
-async def fresh_pool(world: World) -> Pool:
-    """Empty read models in the same database."""
-    import asyncpg
-
-    admin = await asyncpg.connect(world.database_url)
-    await admin.execute("DROP SCHEMA IF EXISTS write CASCADE; DROP EXTENSION IF EXISTS pg_trgm CASCADE")
-    for row in await admin.fetch("SELECT nspname FROM pg_namespace WHERE nspname ~ '_v[0-9]+_[0-9]+$'"):
-        await admin.execute(f'DROP SCHEMA "{row["nspname"]}" CASCADE')
-    await admin.close()
-    await migrate_all(Settings.from_env(world.environment()))
-    return await open_pool(world.database_url, size_max=4)
-
-
-@pytest.mark.parametrize("seed", range(ROUNDS))
-async def test_any_redelivery_and_any_cut_ends_in_the_same_rows(migrated_world: World, seed: int) -> None:
-    source = random.Random(seed)
-    events = some_runs(source)
-    log = log_of(resent(events, source))
-
-    pool = await fresh_pool(migrated_world)
-    await apply_all(pool, log)
-    clean = await all_rows(pool)
-    await pool.close()
-
-    pool = await fresh_pool(migrated_world)
-    position = 0
-    while position < len(log):
-        end = position + source.randint(1, 15)
-        await apply_all(pool, log[position:end])
-        # Sometimes the consumer starts again from an earlier place.
-        position = end if source.random() < 0.7 else max(0, position - source.randint(0, 20))
-    torn = await all_rows(pool)
-    await pool.close()
-    assert torn == clean
 
 
 async def test_two_workers_on_the_same_records_at_once_count_them_once(pool: Pool) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from events.envelope import Event, Record
+from events.types.deletion import JobDeleted, JobPurged, JobRestored
 from events.types.vocabulary import Fact
 from projections.simulation import simulate as module
 from projections.simulation.outcome import RuleOutcome, RunOutcome
@@ -22,6 +23,7 @@ from projections.simulation.what_if import Score
 from tests.builders import NOON, job_completed
 from tests.given import log_of
 from tests.past_runs import RunOf, failed, stopped
+from training_sdk.wire import JOBS
 
 PLATEAU = (0.1, 0.5, 0.4, 0.45, 0.5, 0.8, 0.7, 0.7)
 """Best at epoch 2, and, for whoever waits, at epoch 6."""
@@ -179,6 +181,16 @@ async def test_runs_that_cannot_be_compared_are_counted_and_left_out() -> None:
     found = await over(log_of(runs), "metric=mAP50,patience=3", "metric=mAP50,patience=4")
     assert (found.runs, found.not_ended, found.without_metric) == (1, 1, (26,))
     assert [len(rule.details) for rule in found.rules] == [1, 1]
+
+
+async def test_a_deleted_job_is_not_looked_at_and_a_restored_one_is() -> None:
+    runs = [RunOf(job_id=job_id).attempt(PLATEAU) for job_id in (25, 26, 27)]
+    for run in runs[:2]:
+        run.say(JOBS, JobDeleted(requested_by="api"), session="outbox")
+    runs[1].say(JOBS, JobRestored(requested_by="api"), session="outbox")
+    runs[2].say(JOBS, JobPurged(requested_by="api", reason="asked to"), session="outbox")
+    _, details = await under(*runs, rule="metric=mAP50")
+    assert [run.job_id for run in details] == [26]
 
 
 @pytest.mark.parametrize(
