@@ -9,7 +9,7 @@ from typing import Final
 
 from rich.console import Console
 
-from benchmarks import ingest, live_latency, read, sdk_call
+from benchmarks import ingest, live_latency, read, rebuild, sdk_call
 from benchmarks.place import Place, a_place
 from benchmarks.report import Measurement, number, print_report, write_json
 
@@ -18,6 +18,7 @@ BENCHMARKS: Final[Mapping[str, Callable[[Place], Iterator[Measurement]]]] = {
     "ingest": ingest.measure,
     "read": read.measure,
     "live_latency": live_latency.measure,
+    "rebuild": rebuild.measure,
 }
 
 

@@ -173,11 +173,16 @@ def _told(projection: Projection, done: Rebuilt) -> list[str]:
         lines = [f"{name}: differs, {done.live.schema_name} stays live; {kept}"]
     else:
         how = "" if done.comparison is not None else ", built by another process"
-        lines = [f"{name}: {done.live.schema_name} is live{how}"]
+        lines = [f"{name}: {done.live.schema_name} is live{how}{_took(done)}"]
         if other is not None:
             kept = f"{other.schema_name} ({_size(done.other_bytes)} on disk) is kept until the next build"
             lines.append(f"  {kept}; `python -m projections flip-back {name}` makes it live again")
     return lines if done.comparison is None else [*lines, *_said(done.comparison)]
+
+
+def _took(done: Rebuilt) -> str:
+    took = ", ".join(f"{phase} {seconds:,.1f} s" for phase, seconds in done.seconds.items())
+    return f" ({took})" if took else ""
 
 
 def _said(found: Comparison) -> list[str]:

@@ -37,6 +37,9 @@ class Run:
     told_at: float = -TELL_INTERVAL_S
     printed_at: float = -LINE_INTERVAL_S
     phase: str = ""
+    phase_since: float = field(default_factory=time.monotonic)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By phase, those that ended."""
     rate: float = 0.0
     result: dict[str, Any] | None = None
     state: str = "done"
@@ -48,7 +51,9 @@ class Run:
         if now > self.began and done > self.first_done:
             self.rate = (done - self.first_done) / (now - self.began)
         news = phase != self.phase
-        self.phase = phase
+        if news:
+            self.end_phase(now)
+            self.phase = phase
         if self.bar is not None and self.task is not None:
             said = f"{self.rate:,.0f} events/s" if phase == "replay" else ""
             self.bar.update(self.task, completed=done, total=total, phase=phase, rate=said)
@@ -61,6 +66,11 @@ class Run:
                 await queries.tell(
                     connection, id=self.row_id, phase=phase, done=done, total=total, rate=self.rate or None
                 )
+
+    def end_phase(self, now: float) -> None:
+        if self.phase:
+            self.seconds[self.phase] = round(self.seconds.get(self.phase, 0.0) + now - self.phase_since, 3)
+        self.phase, self.phase_since = "", now
 
     def _print_line(self, phase: str, done: int, total: int) -> None:
         line = f"{self.projection}: {phase}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from projections.replays.differences import Comparison
@@ -32,6 +34,8 @@ class Rebuilt:
     other_bytes: int
     flipped: bool
     comparison: Comparison | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """By phase: replay, indexes, compare, flip."""
 
     def document(self) -> dict[str, Any]:
         return {
@@ -39,6 +43,7 @@ class Rebuilt:
             "live_schema": self.live.schema_name,
             "other_schema": None if self.other is None else self.other.schema_name,
             "other_bytes": self.other_bytes,
+            "seconds": dict(self.seconds),
             **({} if self.comparison is None else self.comparison.document()),
         }
 
@@ -74,7 +79,8 @@ async def rebuild(builder: Builder, *, only_if_equal: bool = False, quiet: bool 
                     await require_equal_offsets(watching, live, shadow.built)
             now, other = (shadow.built, live) if flipped else (live, shadow.built)
             bytes_kept = await size_bytes(connection, other.schema_name)
-            done = Rebuilt(now, other, bytes_kept, flipped, shadow.comparison)
+            run.end_phase(time.monotonic())
+            done = Rebuilt(now, other, bytes_kept, flipped, shadow.comparison, run.seconds)
             run.result = done.document()
             return done
 
@@ -102,6 +108,8 @@ async def flip_back(builder: Builder, *, quiet: bool = False) -> Rebuilt:
             async with switch(connection, live, retired):
                 await watching.catch_up(retired, live)
                 await require_equal_offsets(watching, live, retired)
-            done = Rebuilt(retired, live, await size_bytes(connection, live.schema_name), True, None)
+            run.end_phase(time.monotonic())
+            kept = await size_bytes(connection, live.schema_name)
+            done = Rebuilt(retired, live, kept, True, None, run.seconds)
             run.result = done.document()
             return done

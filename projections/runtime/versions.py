@@ -20,6 +20,8 @@ queries: Final = load_queries(FOLDER / "versions.sql")
 tables: Final = load_queries(FOLDER / "version.sql")
 
 BUILD_STATEMENT_TIMEOUT_S: Final = 3_600.0
+SWITCHES_MAX: Final = 5
+"""So often in a row, at most, a batch that waited finds that the read model was switched meanwhile."""
 READERS_MAX_S: Final = 60.0
 READERS_POLL_S: Final = 0.1
 EXTENSIONS: Final = "CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA public"
@@ -48,7 +50,12 @@ async def require_live(connection: Connection, projection: Projection, *, any_ve
 
 async def hold_live(connection: Connection, projection: Projection) -> Version:
     """As require_live, and it stays the live one until the transaction ends. Raises WrongVersion."""
-    row = await queries.hold_live(connection, projection=projection.name)
+    row = None
+    for _ in range(SWITCHES_MAX):
+        row = await queries.hold_live(connection, projection=projection.name)
+        if row is not None:
+            break
+        # It waited for a switch, and the row that it waited for is not the live one any more: look again.
     found = None if row is None else Version(row["schema_name"], row["version"], row["build"])
     return _required(projection, found, any_version=False)
 

@@ -24,7 +24,7 @@ from projections.runtime.build import Builder
 from projections.runtime.expired import RecordsExpired
 from projections.runtime.replay import read_topic
 from projections.runtime.source import Source, log_records
-from projections.runtime.versions import WrongVersion
+from projections.runtime.versions import WrongVersion, switch
 from tests.builders import (
     event,
     job_completed,
@@ -32,11 +32,13 @@ from tests.builders import (
     job_started,
     log_written,
     metrics_reported,
+    record,
     session_opened,
     wire,
 )
 from tests.given import all_rows
 from tests.services import World
+from tests.waiting import eventually
 from training_sdk.wire import JOBS, LOGS, METRICS, WireEvent, partition_of
 
 CORE = of_process("core")
@@ -181,8 +183,8 @@ def cut_after(world: World, batches: int) -> Source:
         given = log_records(world.kafka_bootstrap_servers, world.topic_prefix).read(topic, start, until)
         count = 0
         async for batch in given:
-            for record in batch:
-                yield [record]
+            for one in batch:
+                yield [one]
                 count += 1
                 if count >= batches:
                     raise Cut
@@ -273,3 +275,25 @@ async def test_rows_of_expired_records_stay_and_what_adds_records_up_is_refused(
         assert await tx.fetchval("SELECT gaps FROM logs_session_marks WHERE job_id = 22") == []
     with pytest.raises(RecordsExpired, match="cannot be folded from what is left"):
         await rebuild(builder(pool, world, "metrics"), quiet=True)
+
+
+async def test_a_batch_that_waited_for_the_switch_goes_into_the_new_version(pool: Pool, migrated_world: World) -> None:
+    await change(pool, "DELETE FROM training_checkpoints WHERE job_id = 21")
+    kept = await rebuild(builder(pool, migrated_world, "checkpoints"), only_if_equal=True, quiet=True)
+    assert kept.other is not None
+    projection, saved = projection_named("checkpoints"), CheckpointSaved(epoch=9, checkpoint_path="s3://b/later")
+    later = record(event(saved, job_id=21, session=f"{21:032x}", seq=90, topic=JOBS), offset=1_000)
+    async with pool.acquire() as connection:
+        async with switch(connection, kept.live, kept.other):
+            applying = asyncio.create_task(apply_batch(pool, projection, [later]))
+
+            async def waits() -> bool:
+                query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"
+                return bool(await connection.fetchval(query))
+
+            await eventually(waits, what="the batch waits")
+        assert (await applying).events == 1
+    async with transaction(pool, readonly=True) as tx:
+        found = await tx.fetch("SELECT epoch FROM training_checkpoints WHERE job_id = 21 ORDER BY epoch")
+    assert [row["epoch"] for row in found] == [1, 9]
+    assert await states(pool, "checkpoints") == {1: "retired", 2: "live"}
