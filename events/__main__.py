@@ -16,6 +16,10 @@ from events.asyncapi import SCHEMAS_FOLDER, asyncapi_document, schema_of
 from events.catalogue import catalogue
 from events.registry import EVENT_TYPES
 
+REMEDY: Final = (
+    "register a new version instead: a row for it in events/registry.py, a step for the old one in "
+    "training_sdk/upcasters.py, an example in events/examples, and the old example and schema stay"
+)
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 
@@ -49,12 +53,14 @@ def main(arguments: list[str] | None = None) -> int:
     changed_schemas = [path for path in out_of_date if path.parent == SCHEMAS_FOLDER and path.exists()]
     for path in out_of_date:
         print(f"out of date: {path.relative_to(ROOT)}")
-    if options.check:
-        return 1 if out_of_date else 0
     if changed_schemas and not options.accept_schema_change:
         names = ", ".join(path.name for path in changed_schemas)
-        print(f"refused: {names} would change under an old version; register a new version instead", file=sys.stderr)
+        print(f"refused: {names} would change under an old version; {REMEDY}", file=sys.stderr)
         return 1
+    if options.check:
+        if out_of_date:
+            print("run: python -m events", file=sys.stderr)
+        return 1 if out_of_date else 0
     for path in out_of_date:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(files[path])

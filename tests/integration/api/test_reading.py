@@ -134,3 +134,7 @@ async def test_prometheus_and_the_logs_contract_are_served(client: httpx.AsyncCl
     ):
         assert name in metrics, name
     assert (await client.get("../../asyncapi.json")).json() == asyncapi_document()
+    page = await client.get("../../asyncapi")
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert page.headers["content-security-policy"].startswith("default-src 'none'; style-src 'sha256-")
+    assert 'id="training.stop.decided.v1"' in page.text
