@@ -72,6 +72,30 @@ async def migrate(connection: asyncpg.Connection[Any], wanted: list[Migration] |
     return missing
 
 
+async def begins_elsewhere(connection: asyncpg.Connection[Any]) -> bool:
+    """Whether the database was restored or moved since the last migration. Then its outbox begins new sessions.
+
+    The log may hold more than the database remembers: under the old sessions, new facts would get numbers that the log
+    has seen, and be dropped as repeats. What the outbox still has unsent keeps its session and gets the number that it
+    got or would have got before, so it is told once.
+    """
+    async with connection.transaction():
+        await queries.lock_migrations(connection)
+        place = await queries.place(connection)
+        before = await queries.noted_place(connection)
+        if place == before:
+            return False
+        await queries.note_place(connection, place=place, renew=before is not None)
+    return before is not None
+
+
+async def forget_lost_read_models(connection: asyncpg.Connection[Any]) -> list[str]:
+    """Names of schemas that the registry has and the database has not: a backup of schema ``write`` alone."""
+    async with connection.transaction():
+        await queries.lock_migrations(connection)
+        return [row["schema_name"] for row in await queries.forget_lost(connection)]
+
+
 async def raise_ids(connection: asyncpg.Connection[Any], *, job_id: int, dataset_id: int) -> None:
     """Make new ids start above the log's highest: a new database on an old log must not give an id twice."""
     if job_id > 0:

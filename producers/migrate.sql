@@ -21,3 +21,22 @@ SELECT setval('write.job_ids', :highest) WHERE :highest >= (SELECT last_value FR
 
 -- name: raise_dataset_ids
 SELECT setval('write.dataset_ids', :highest) WHERE :highest >= (SELECT last_value FROM write.dataset_ids);
+
+-- name: place$
+SELECT concat_ws(
+    '/',
+    (SELECT system_identifier FROM pg_control_system()),
+    (SELECT oid FROM pg_database WHERE datname = current_database()),
+    (SELECT timeline_id FROM pg_control_checkpoint())
+);
+
+-- name: noted_place$
+SELECT place FROM write.installation;
+
+-- name: note_place!
+UPDATE write.installation SET place = :place, id = CASE WHEN :renew THEN gen_random_uuid() ELSE id END;
+
+-- name: forget_lost
+DELETE FROM write.read_models
+WHERE NOT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = schema_name)
+RETURNING schema_name;

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import asyncpg
-
-from producers.database import connect, open_pool, search_path
+from producers.database import connect, open_pool
 from producers.kafka.create_topics import create_topics
-from producers.migrate import migrate, raise_ids
+from producers.migrate import begins_elsewhere, forget_lost_read_models, migrate, raise_ids
 from projections.archive.reading import Archive, history_records
-from projections.early_stop.fold import note_past
+from projections.first_build import build_missing
 from projections.registry import MLFLOW, PROJECTIONS, projection_named
 from projections.runtime.build import bring_up_to_date
-from projections.runtime.replay import end_offsets, highest_key
-from projections.runtime.versions import Version, create_missing, live_version
+from projections.runtime.replay import highest_key
+from projections.runtime.versions import create_missing, live_version
 from projections.settings import Settings
-from training_sdk.wire import DATASETS, JOBS, METRICS
+from training_sdk.wire import DATASETS, JOBS
 
 
-async def _build_new_versions(settings: Settings) -> list[Version]:
-    """Before readers come who want them. MLflow may be away now: its mirror's versions are built by its worker."""
+async def _build(settings: Settings) -> tuple[list[str], list[str]]:
+    """Missing read models and new versions, before readers come who want them. Returns both kinds' schemas.
+
+    MLflow may be away now: its mirror is built by its worker.
+    """
     pool = await open_pool(settings.database_url, size_max=6, name="epochlog migrate")
     try:
         servers, prefix = settings.kafka_bootstrap_servers, settings.topic_prefix
         wanted = [projection for projection in PROJECTIONS if projection.process != MLFLOW]
+        made = await build_missing(pool, wanted, settings)
+        async with pool.acquire() as connection:
+            made += await create_missing(connection, PROJECTIONS)
         records = history_records(Archive.of(pool, settings), settings)
         built = [await bring_up_to_date(pool, projection, servers, prefix, records=records) for projection in wanted]
     finally:
         await pool.close()
-    return [version for version in built if version is not None]
+    return [version.schema_name for version in made], [version.schema_name for version in built if version is not None]
 
 
 async def migrate_all(settings: Settings) -> list[str]:
@@ -40,28 +42,18 @@ async def migrate_all(settings: Settings) -> list[str]:
     connection = await connect(settings.database_url, name="epochlog migrate")
     try:
         done += [f"migration {step.version:04d}_{step.name}" for step in await migrate(connection)]
-        made = await _create_missing(connection, settings)
-        done += [f"read model {version.schema_name}" for version in made]
-        done += [f"read model {version.schema_name}, built anew" for version in await _build_new_versions(settings)]
-        if any(version.schema_name.startswith("jobs_") for version in made):
-            # A new database on an old log: ids that the log knows must not be given again.
+        lost = await forget_lost_read_models(connection)
+        done += [f"read model {name} is not in this database, it is built anew" for name in lost]
+        moved = await begins_elsewhere(connection)
+        done += ["this database was restored or moved: its outbox begins new sessions"] if moved else []
+        if moved or await live_version(connection, projection_named("jobs")) is None:
+            # A new or restored database on an old log: ids that the log knows must not be given again.
             jobs = await highest_key(servers, prefix, JOBS)
             datasets = await highest_key(servers, prefix, DATASETS)
             await raise_ids(connection, job_id=jobs, dataset_id=datasets)
+        made, built = await _build(settings)
+        done += [f"read model {name}" for name in made]
+        done += [f"read model {name}, built anew" for name in built]
     finally:
         await connection.close()
     return done
-
-
-async def _create_missing(connection: asyncpg.Connection[Any], settings: Settings) -> list[Version]:
-    model = projection_named("early-stop")
-    if await live_version(connection, model) is not None:
-        return await create_missing(connection, PROJECTIONS)
-    ends = await end_offsets(settings.kafka_bootstrap_servers, settings.topic_prefix, METRICS)
-    async with connection.transaction():
-        made = await create_missing(connection, PROJECTIONS)
-        for version in made:
-            if version.schema_name.startswith("early_stop_v"):
-                await connection.execute(search_path([version.schema_name]))
-                await note_past(connection, ends)
-    return made
