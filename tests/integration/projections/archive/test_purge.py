@@ -19,7 +19,7 @@ from projections.runtime.apply import apply_batch
 from projections.runtime.build import Builder
 from tests.builders import event, job_created, job_started, log_written, metrics_reported, session_opened
 from tests.given import all_rows
-from tests.integration.projections.archiving import (
+from tests.integration.projections.archive.archiving import (
     archive_all,
     expire,
     log_records,
