@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from dataclasses import replace
 
 import pytest
 
+from events.types.deletion import JobPurged
 from producers.database import Pool
 from projections.archive import forget
 from projections.archive.forget import forget_job
+from projections.archive.parquet import event_of
 from projections.archive.store import Store
+from tests.builders import event
 from tests.integration.projections.archive.archiving import (
+    TOPICS,
     DiesAt,
     Killed,
     archive_all,
@@ -93,3 +98,38 @@ async def test_forgetting_and_archiving_at_once_leave_nothing(pool: Pool, migrat
         == sum([len(await records_in_bucket(world, topic)) for topic in ("training.jobs", METRICS, LOGS)])
     )
     assert len(await log_records(world, METRICS)) > len(await records_in_bucket(world, METRICS))
+
+
+async def test_the_archiver_obeys_a_purge_that_it_meets_and_keeps_its_facts(pool: Pool, migrated_world: World) -> None:
+    world = migrated_world
+    await publish(world, [*some_events(25), *some_events(NEIGHBOUR)])
+    await archive_all(world, pool)
+    # Facts of the purge stand on every topic, in the middle of what others write; some of the job comes after it.
+    purged = JobPurged(requested_by="operator", reason="asked to")
+    facts = [event(purged, job_id=25, session="a" * 32, seq=1, topic=topic) for topic in TOPICS]
+    late = [replace(found, session="f" * 32) for found in some_events(25, lines=3)]
+    await publish(world, [*some_events(NEIGHBOUR, lines=2), *facts, *late])
+    await archive_all(world, pool, part_records=4)
+    for topic in TOPICS:
+        found = await records_in_bucket(world, topic)
+        mine = [record for record in found if record.key == b"25"]
+        assert [event_of(record) for record in mine] == ["training.job.purged.v1"]
+        others = [record for record in await log_records(world, topic) if record.key != b"25"]
+        assert [record for record in found if record.key != b"25"] == others
+    assert (await checked(world, pool)).differences == []
+    async with pool.acquire() as connection:
+        rows = await connection.fetch("SELECT topic, job_id, done_at FROM write.archive_forgotten ORDER BY topic")
+    assert [(row["topic"], row["job_id"]) for row in rows] == [(topic, 25) for topic in sorted(TOPICS)]
+    assert all(row["done_at"] is not None for row in rows)
+
+
+async def test_what_cannot_be_read_keeps_the_purge_open_until_it_is_repaired(pool: Pool, migrated_world: World) -> None:
+    world = migrated_world
+    await publish(world, some_events(25))
+    await archive_all(world, pool, part_records=100)
+    key = next(key for key in in_bucket(world) if "metrics.reported" in key)
+    world.store().put_object(world.archive_bucket, key, io.BytesIO(b"broken"), 6)
+    assert not await forget_job(pool, Store(settings_of(world)), METRICS, 25)
+    assert (await checked(world, pool, repair=True)).differences == []
+    assert await forget_job(pool, Store(settings_of(world)), METRICS, 25)
+    assert await records_in_bucket(world, METRICS) == []
