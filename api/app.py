@@ -22,7 +22,7 @@ from api.live.hub import Hub
 from api.live.tail import LogTail
 from api.logs import routes as logs
 from api.metrics import routes as metrics
-from api.operations import dead_letters, documents, health, prometheus, read_models
+from api.operations import archive, dead_letters, documents, health, prometheus, read_models
 from api.operations.oldest import OldestRecords
 from api.operations.throughput import Throughput
 from api.settings import Settings
@@ -47,6 +47,7 @@ ROUTERS: Final = (
     datasets.router,
     models.router,
     socket.router,
+    archive.router,
     dead_letters.router,
     read_models.router,
     health.router,

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from fastapi import APIRouter, Response
 
 from api.context import Api, Context
+from api.operations.archive import read_archive
 from api.operations.lag import CORE_WORKER, WORKER_OF, Lag, read_lags
 from training_sdk.wire import DATASETS, DEAD_LETTER, JOBS, LOGS, METRICS, MODELS, SYSTEM
 
@@ -77,10 +78,15 @@ async def readyz(api: Api, response: Response) -> dict[str, Any]:
             problems.append(f"read model {name} does not exist; run: python -m projections migrate")
         elif not found[name].worker_alive:
             problems.append(f"no worker of read model {name} gave a sign of life")
+    # Nobody waits for it: records stay in Kafka until they are archived.
+    archived = await read_archive(api) if dependencies["postgres"]["ok"] else None
     response.status_code = 503 if problems else 200
     return {
         "status": "not ready" if problems else "ready",
         "problems": problems,
         "dependencies": dependencies,
+        "archive": {"worker_alive": archived.worker_alive, "lag": {t.topic: t.lag for t in archived.topics}}
+        if archived is not None
+        else None,
         "projections": {lag.projection: lag.as_dict() for lag in lags},
     }

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.context import Api
+from api.operations.archive import ArchiveAnswer, read_archive
 from api.operations.health import look_around
 from api.operations.lag import Lag, queries
 
@@ -42,11 +43,25 @@ PER_READ_MODEL: Final = (
     ("epochlog_worker_up", GaugeMetricFamily, "worker_alive", "1 when a worker of the read model gave a sign of life"),
 )
 
+PER_ARCHIVED_TOPIC: Final = (
+    # name                     field        meaning
+    ("epochlog_archive_lag", "lag", "Records of the log that are not archived yet"),
+    ("epochlog_archive_lost", "lost", "Offsets that the log dropped before they were archived"),
+    ("epochlog_archive_unchecked", "unchecked", "Archived offsets behind those that a check found whole"),
+)
+
 
 class Snapshot:
     """A collector of one answer."""
 
-    def __init__(self, dependencies: Mapping[str, Any], lags: Iterable[Lag], outbox: tuple[int, float] | None) -> None:
+    def __init__(
+        self,
+        dependencies: Mapping[str, Any],
+        lags: Iterable[Lag],
+        outbox: tuple[int, float] | None,
+        archive: ArchiveAnswer | None,
+    ) -> None:
+        self._archive = archive
         self._dependencies = dependencies
         self._lags = list(lags)
         self._outbox = outbox
@@ -64,6 +79,18 @@ class Snapshot:
                 "Since the first fact that waits for the log was accepted; 0 where none does",
                 value=oldest_s,
             )
+        if self._archive is not None:
+            yield GaugeMetricFamily(
+                "epochlog_archive_worker_up",
+                "1 when the archiver gave a sign of life",
+                value=float(self._archive.worker_alive),
+            )
+            for name, field, meaning in PER_ARCHIVED_TOPIC:
+                gauge = GaugeMetricFamily(name, meaning, labels=["topic"])
+                for topic in self._archive.topics:
+                    if (value := getattr(topic, field)) is not None:
+                        gauge.add_metric([topic.topic], float(value))
+                yield gauge
         for name, family, field, meaning in PER_READ_MODEL:
             metric = family(name, meaning, labels=["projection"])
             for lag in self._lags:
@@ -78,13 +105,14 @@ async def get_metrics(api: Api) -> Response:
     dependencies, lags = await look_around(api)
     SOCKETS.set(api.hub.subscribers)
     STREAMS.set(api.hub.listeners)
-    outbox = None
+    outbox, archived = None, None
     if dependencies["postgres"]["ok"]:
         async with api.pool.acquire(timeout=3) as connection:
             row = await queries.outbox_unsent(connection)
             outbox = (row["unsent"], row["oldest_s"])
+        archived = await read_archive(api)
     looked_up = CollectorRegistry(auto_describe=False)
-    looked_up.register(Snapshot(dependencies, lags, outbox))
+    looked_up.register(Snapshot(dependencies, lags, outbox, archived))
     return Response(generate_latest(REGISTRY) + generate_latest(looked_up), media_type=CONTENT_TYPE_LATEST)
 
 
