@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from api import dashboard
 from api.catalogue import datasets, models
 from api.context import Context
 from api.errors import add_error_handlers
@@ -53,6 +54,7 @@ ROUTERS: Final = (
     health.router,
     prometheus.router,
     documents.router,
+    dashboard.router,
 )
 POOL_SIZE_MAX: Final = 20
 DESCRIPTION: Final = "A training run is a log of facts; everything anyone sees of it is computed from that log."

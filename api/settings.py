@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+BUILT_PAGE = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,8 @@ class Settings:
     s3_secret_key: str
     checkpoints_bucket: str
     log_level: str
+    dashboard_folder: Path
+    """What ``make dashboard`` built."""
     allowed_hosts: tuple[str, ...]
     """Host names under which the API may be called: without accounts, a page of another origin must not reach it."""
 
@@ -36,5 +41,6 @@ class Settings:
             s3_secret_key=environment.get("S3_SECRET_KEY") or "minioadmin",
             checkpoints_bucket=environment.get("EPOCHLOG_CHECKPOINTS_BUCKET") or "training-checkpoints",
             log_level=environment.get("EPOCHLOG_LOG_LEVEL", "INFO").lower(),
+            dashboard_folder=Path(environment.get("EPOCHLOG_DASHBOARD_DIR") or BUILT_PAGE),
             allowed_hosts=("localhost", "127.0.0.1", "[::1]", *(h.strip() for h in more_hosts.split(",") if h.strip())),
         )
