@@ -3,7 +3,7 @@ SYSTEM_PYTHON ?= python3.11
 PYTHON := .venv/bin/python
 export EPOCHLOG_DATA_DIR ?= $(CURDIR)/.epochlog
 
-.PHONY: help install demo up down ps env logs clean-data test test-full lint format docs lock benchmarks
+.PHONY: help install dashboard test-tools demo up down ps env logs clean-data test test-full lint format docs lock benchmarks
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -12,10 +12,13 @@ install: ## make .venv from the hash-pinned lists
 	@command -v $(SYSTEM_PYTHON) >/dev/null || { echo "Python 3.11 is needed: apt-get install python3.11, or set SYSTEM_PYTHON"; exit 1; }
 	@$(SYSTEM_PYTHON) stack/install.py
 
-demo: install ## train a real model through the real log and show it
+dashboard: install ## build the page (dashboard/) into static files
+	@$(PYTHON) -m stack.dashboard
+
+demo: install dashboard ## train a real model through the real log and show it
 	@$(PYTHON) -m stack.demo
 
-up: install ## start everything in the background; returns when /readyz answers 200
+up: install dashboard ## start everything in the background; returns when /readyz answers 200
 	@$(PYTHON) -m stack up
 
 down: install ## stop everything
@@ -35,10 +38,13 @@ clean-data: ## remove all data of the local stack
 
 # Most tests wait for a process, a broker or a clock. The files go out in their order: the long ones come first.
 TWO_FILES_AT_ONCE = --numprocesses 2 --dist loadfile --no-loadscope-reorder
-test: install ## everything that must pass on every change (under 20 minutes)
+test-tools: install
+	@$(PYTHON) -m stack.test_tools
+
+test: install dashboard test-tools ## everything that must pass on every change (under 20 minutes)
 	$(PYTHON) -m pytest $(TWO_FILES_AT_ONCE) -m "not full"
 
-test-full: install ## the wide matrix and the long chaos (under 60 minutes)
+test-full: install dashboard test-tools ## the wide matrix and the long chaos (under 60 minutes)
 	$(PYTHON) -m pytest $(TWO_FILES_AT_ONCE) -m "full or matrix"
 
 lint: install ## style, types, import rules, generated files

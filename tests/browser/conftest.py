@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request, async_playwright
 
 from tests.running import Running, register_dataset, running_for_module
 from tests.services import ROOT, Services
@@ -66,12 +66,18 @@ async def page(context: BrowserContext, running: Running) -> AsyncIterator[Page]
     """A page that may say nothing in its console, and ask nobody but the API."""
     found = await context.new_page()
     complaints: list[str] = []
-    found.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+
+    def said(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    def asked(request: Request) -> None:
+        if not request.url.startswith((running.url, "blob:", "data:")):
+            complaints.append(f"asked {request.url}")
+
+    found.on("console", said)
     found.on("pageerror", lambda error: complaints.append(str(error)))
-    found.on(
-        "request",
-        lambda request: None if request.url.startswith((running.url, "blob:", "data:")) else complaints.append(request.url),
-    )
+    found.on("request", asked)
     yield found
     # A server that is restarted is a complaint of the network, which tests of that expect.
     unexpected = [text for text in complaints if "ERR_CONNECTION_REFUSED" not in text]

@@ -26,19 +26,41 @@ async def epoch(client: httpx.AsyncClient, job_id: int, number: int, total: int 
     await post(client, job_id, "progress", {"epoch": number, "total_epochs": total, "phase": "train"})
     for step in range(3):
         loss = 2.0 * math.exp(-0.15 * (number + step / 3)) + 0.05 * math.sin(7 * number + step)
-        body = {"epoch": number, "step": (number - 1) * 3 + step + 1, "phase": "train", "metrics": {"loss": loss, "lr": 0.01 / number}}
+        body = {
+            "epoch": number,
+            "step": (number - 1) * 3 + step + 1,
+            "phase": "train",
+            "metrics": {"loss": loss, "lr": 0.01 / number},
+        }
         await post(client, job_id, "metrics", body)
     quality = 0.9 * (1 - math.exp(-0.2 * number))
-    metrics = {"mAP50": quality, "mAP50-95": quality * 0.7, "precision": quality * 0.95, "val_loss": 2.2 * math.exp(-0.14 * number)}
+    metrics = {
+        "mAP50": quality,
+        "mAP50-95": quality * 0.7,
+        "precision": quality * 0.95,
+        "val_loss": 2.2 * math.exp(-0.14 * number),
+    }
     await post(client, job_id, "metrics", {"epoch": number, "phase": "val", "metrics": metrics})
-    await post(client, job_id, "log", {"level": "INFO", "message": f"epoch {number} of {total} done", "source": "trainer"})
+    await post(
+        client, job_id, "log", {"level": "INFO", "message": f"epoch {number} of {total} done", "source": "trainer"}
+    )
 
 
 async def complete(client: httpx.AsyncClient, job_id: int, epochs: int) -> None:
-    results = {"total_epochs": epochs, "best_epoch": epochs, "best_metrics": {"mAP50": 0.85}, "training_time_seconds": 60}
+    results = {
+        "total_epochs": epochs,
+        "best_epoch": epochs,
+        "best_metrics": {"mAP50": 0.85},
+        "training_time_seconds": 60,
+    }
     await post(client, job_id, "completion", {"status": "completed", "training_results": results})
 
 
 async def fail(client: httpx.AsyncClient, job_id: int) -> None:
-    body = {"status": "failed", "error_code": "OOM", "error_message": "CUDA out of memory: batch 64 at 1280 pixels", "last_successful_epoch": 3}
+    body = {
+        "status": "failed",
+        "error_code": "OOM",
+        "error_message": "CUDA out of memory: batch 64 at 1280 pixels",
+        "last_successful_epoch": 3,
+    }
     await post(client, job_id, "completion", body)

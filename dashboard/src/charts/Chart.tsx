@@ -4,7 +4,7 @@ import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
-import { t } from "../text";
+import { t, word } from "../text";
 import { formatNumber, formatSpan } from "../text/format";
 import { along, csv, smoothed, type Axis, type Points } from "./points";
 
@@ -67,7 +67,7 @@ export function Chart({ title, series, epochSteps, options, syncKey, colorOf }: 
   return (
     <figure class="chart" aria-label={`${title}: ${last}`}>
       <figcaption>
-        <h3>{title}</h3>
+        <h3>{word("group", title)}</h3>
         <span class="actions">
           <button type="button" class="quiet" onClick={() => savePng(plot.current, title)}>
             PNG

@@ -123,15 +123,16 @@ export function smoothed(values: number[], weight: number): number[] {
 }
 
 /** Charts of a job: series that are looked at together, in the order in which people look. */
-export function groups(names: readonly string[]): [string, string[]][] {
+export function groups(names: readonly string[], titleOf = groupOf): [string, string[]][] {
   const found = new Map<string, string[]>();
   for (const name of names) {
-    const title = groupOf(name);
+    const title = titleOf(name);
     found.set(title, [...(found.get(title) ?? []), name]);
   }
   return [...found.entries()].sort(([left], [right]) => rank(left) - rank(right) || left.localeCompare(right));
 }
 
+/** Titles that have words of their own in every language (`group.…`). */
 const ORDER = ["loss", "quality", "learning rate"];
 
 function rank(title: string): number {

@@ -15,19 +15,25 @@ export interface ChartsProps {
   totals?: ReadonlyMap<string, { total: number; sampled: boolean }>;
   syncKey: string;
   first?: Axis;
+  /** The title of a series' chart, and what its colour tells apart; by default what `groups` says, and its name. */
+  groupOf?: (name: string) => string;
+  kindOf?: (name: string) => string;
 }
 
-export function Charts({ series, totals, syncKey, first = "step" }: ChartsProps) {
+export function Charts({ series, totals, syncKey, first = "step", groupOf, kindOf = (name) => name }: ChartsProps) {
   const [axis, setAxis] = useState<Axis>(first);
   const [smoothing, setSmoothing] = useState(0);
   const [logScale, setLogScale] = useState(false);
   const [allKeys, setAllKeys] = useState(false);
   const names = [...series.keys()].sort();
   const shown = allKeys ? names : shownFirst(names);
-  const colorOf = useMemo(() => palette(names), [names.join("\n")]);
+  const colorOf = useMemo(() => {
+    const colorOfKind = palette([...new Set(names.map(kindOf))]);
+    return (name: string) => colorOfKind(kindOf(name));
+  }, [names.join("\n")]);
   const epochSteps = useMemo(() => lastSteps(series.values()), [series]);
   const parts = useMemo(
-    () => groups(shown).map(([title, members]) => [title, new Map(members.map((name) => [name, series.get(name) as Points]))] as const),
+    () => groups(shown, groupOf).map(([title, members]) => [title, new Map(members.map((name) => [name, series.get(name) as Points]))] as const),
     [series, shown.join("\n")],
   );
   if (names.length === 0) return <p class="quiet">{t("chart.none")}</p>;

@@ -83,7 +83,7 @@ function merged(stored: LogLine[], live: LogLine[]): LogLine[] {
 }
 
 /** Only the rows that can be seen are in the document. */
-function Lines({ lines, follow, stopFollowing }: { lines: LogLine[]; follow: boolean; stopFollowing: () => void }) {
+export function Lines({ lines, follow, stopFollowing }: { lines: LogLine[]; follow: boolean; stopFollowing: () => void }) {
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0);
   const [height, setHeight] = useState(400);

@@ -13,6 +13,8 @@ import { formatNumber } from "../text/format";
 
 const POINTS_MAX = 1_000;
 const JOBS_MAX = 10;
+/** Between a series and the job that it is of. */
+const SEPARATOR = " · ";
 
 interface Compared {
   job: Job;
@@ -40,7 +42,13 @@ export function ComparePage() {
       {ids.length > 1 && data === null && error === null && <Loading />}
       {data !== null && (
         <>
-          <Charts series={series} syncKey="compare" first="epoch" />
+          <Charts
+            series={series}
+            syncKey="compare"
+            first="epoch"
+            groupOf={(name) => name.split(SEPARATOR)[0] ?? name}
+            kindOf={(name) => name.split(SEPARATOR)[1] ?? name}
+          />
           <Panel title={t("compare.values")}>
             <Values of={data} />
           </Panel>
@@ -61,12 +69,12 @@ async function load(id: number, signal: AbortSignal): Promise<Compared> {
   return { job, series: answer.series };
 }
 
-/** What is charted together keeps its name's group; the job stands behind it. */
+/** The series of all jobs: one chart a metric, one colour a job. */
 function overlaid(all: Compared[]): Map<string, Points> {
   const found = new Map<string, Points>();
   for (const { job, series } of all) {
     for (const one of series.filter((each) => each.name.split("/").length === 2)) {
-      found.set(`${one.name} · ${job.name ?? ""} #${job.id}`, fromAnswer(one));
+      found.set(`${one.name}${SEPARATOR}${job.name ?? ""} #${job.id}`, fromAnswer(one));
     }
   }
   return found;

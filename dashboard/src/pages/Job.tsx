@@ -4,16 +4,17 @@ import { useState } from "preact/hooks";
 import { useRoute } from "preact-iso";
 
 import type { Job } from "../api/types";
-import { Document, Facts, Failure, Loading, Panel, Progress, Status } from "../components/parts";
+import { Document, Failure, Loading, Panel, Status } from "../components/parts";
 import { Actions } from "../job/Actions";
 import { Charts } from "../job/Charts";
 import { Artifacts, Checkpoints } from "../job/Files";
 import { Logs } from "../job/Logs";
 import { Machine } from "../job/Machine";
 import { Timeline } from "../job/Timeline";
-import { useJob } from "../job/useJob";
+import { Past, TimeSlider } from "../job/Past";
+import { Summary } from "../job/Summary";
+import { useJob, type Followed } from "../job/useJob";
 import { t } from "../text";
-import { formatDuration, formatNumber, formatTime } from "../text/format";
 
 const TABS = ["overview", "logs", "checkpoints", "artifacts", "system", "events", "config"] as const;
 type Tab = (typeof TABS)[number];
@@ -27,8 +28,8 @@ export function JobPage() {
 
 function JobView({ id }: { id: number }) {
   const followed = useJob(id);
-  const [tab, setTab] = useState<Tab>("overview");
-  const { job, connection, news } = followed;
+  const [moment, setMoment] = useState<number | null>(null);
+  const { job, connection } = followed;
   if (followed.gone !== null) return <p role="alert">{t("job.gone", { id })}</p>;
   if (job === null) return followed.error ? <Failure error={followed.error} again={followed.reload} /> : <Loading />;
   return (
@@ -42,18 +43,24 @@ function JobView({ id }: { id: number }) {
         <Actions job={job} changed={followed.reload} />
       </div>
       {job.description && <p>{job.description}</p>}
-      <Facts
-        of={[
-          [t("column.progress"), <Progress job={job} />],
-          [t("job.eta"), formatDuration(job.status === "running" ? job.eta_seconds : null)],
-          [t("job.best"), job.best_metric === null ? "–" : `${formatNumber(job.best_metric)} (${job.best_metric_name})`],
-          [t("column.model"), `${job.model_name ?? "–"} · ${job.framework ?? "–"}`],
-          [t("job.attempt"), String(job.attempt)],
-          [t("column.created"), formatTime(job.created_at)],
-          ...(job.integrity === null ? [] : [[t("job.integrity"), job.integrity] as [string, string]]),
-        ]}
-      />
-      <Notice job={job} />
+      <TimeSlider job={job} moment={moment} choose={setMoment} />
+      {moment === null ? (
+        <>
+          <Summary job={job} />
+          <Tabs id={id} followed={followed} job={job} />
+        </>
+      ) : (
+        <Past id={id} moment={moment} back={() => setMoment(null)} />
+      )}
+    </>
+  );
+}
+
+function Tabs({ id, job, followed }: { id: number; job: Job; followed: Followed }) {
+  const [tab, setTab] = useState<Tab>("overview");
+  const { news } = followed;
+  return (
+    <>
       <div class="tabs" role="tablist" aria-label={job.name ?? String(job.id)}>
         {TABS.map((one) => (
           <button
@@ -100,31 +107,4 @@ function moved(event: KeyboardEvent, tab: Tab, setTab: (tab: Tab) => void) {
   const next = TABS[(TABS.indexOf(tab) + by + TABS.length) % TABS.length] ?? tab;
   setTab(next);
   document.getElementById(`tab-${next}`)?.focus();
-}
-
-function Notice({ job }: { job: Job }) {
-  if (job.status === "failed") {
-    const advice = t(`advice.${job.error_code ?? "UNKNOWN"}`);
-    return (
-      <div class="failure" role="alert">
-        <strong>{job.error_code ?? "UNKNOWN"}</strong>
-        <p>{job.error_message}</p>
-        <p>
-          <b>{t("job.advice")}:</b> {advice.startsWith("advice.") ? t("advice.UNKNOWN") : advice}
-          {job.awaits_retry && ` ${t("job.retrying")}`}
-        </p>
-      </div>
-    );
-  }
-  if (job.early_stopping !== null) {
-    return (
-      <p class="notice">
-        <b>{t("job.early")}:</b> {job.early_stopping.rule} – {job.early_stopping.reason}
-      </p>
-    );
-  }
-  if (job.stop_requested_at !== null && job.status === "running") {
-    return <p class="notice">{t("job.asked", { time: formatTime(job.stop_requested_at) })}</p>;
-  }
-  return null;
 }

@@ -1,13 +1,18 @@
 /** Numbers and times as people read them, in the page's language. */
 
+import { computed } from "@preact/signals";
+
 import { language } from "./index";
+
+/** The browser's own variety of the page's language: dates of Britain are not those of America. */
+const locale = computed(() => navigator.languages.find((one) => one.startsWith(language.value)) ?? language.value);
 
 export function formatNumber(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(3);
-  return value.toLocaleString(language.value, { maximumFractionDigits: size >= 100 ? 1 : 4 });
+  return value.toLocaleString(locale.value, { maximumFractionDigits: size >= 100 ? 1 : 4 });
 }
 
 /** Bytes in binary units, as file managers say them. */
@@ -20,17 +25,17 @@ export function formatBytes(bytes: number | null): string {
     size /= 1024;
     place += 1;
   }
-  return `${size.toLocaleString(language.value, { maximumFractionDigits: place === 0 ? 0 : 1 })} ${units[place]}`;
+  return `${size.toLocaleString(locale.value, { maximumFractionDigits: place === 0 ? 0 : 1 })} ${units[place]}`;
 }
 
 export function formatTime(text: string | null): string {
   if (text === null) return "–";
-  return new Date(text).toLocaleString(language.value, { dateStyle: "medium", timeStyle: "medium" });
+  return new Date(text).toLocaleString(locale.value, { dateStyle: "medium", timeStyle: "medium" });
 }
 
 /** Unix seconds as a moment. */
 export function formatSpan(unix_s: number): string {
-  return new Date(unix_s * 1000).toLocaleString(language.value, { dateStyle: "short", timeStyle: "medium" });
+  return new Date(unix_s * 1000).toLocaleString(locale.value, { dateStyle: "short", timeStyle: "medium" });
 }
 
 /** Seconds as hours, minutes and seconds. */
