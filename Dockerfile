@@ -9,10 +9,17 @@ COPY sdk ./sdk
 COPY events ./events
 COPY producers ./producers
 
+# The page's static files.
+FROM node:22-bookworm-slim AS page
+WORKDIR /page
+COPY dashboard/ ./
+RUN npm ci && npm run build
+
 FROM base AS api
 COPY requirements/api.txt requirements/
 RUN pip install --require-hashes --no-deps -r requirements/api.txt && pip install --no-deps --no-build-isolation ./sdk
 COPY api ./api
+COPY --from=page /page/dist ./dashboard/dist
 USER epochlog
 EXPOSE 8000
 CMD ["python", "-m", "api"]

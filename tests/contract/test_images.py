@@ -26,7 +26,7 @@ def stages() -> dict[str, tuple[set[str], set[str]]]:
         if begin := re.match(r"FROM (\S+) AS (\S+)", line):
             folders, lists = found.get(begin[1], (set(), set()))
             current = found[begin[2]] = (set(folders), set(lists))
-        elif copy := re.match(r"COPY (\S+) ", line):
+        elif copy := re.match(r"COPY (?!--from)(\S+) ", line):
             if wanted := LIST.fullmatch(copy[1]):
                 current[1].add(wanted[1])
             else:

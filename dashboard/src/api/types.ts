@@ -101,12 +101,66 @@ export interface Artifact {
 
 export interface AuditEvent {
   position: string;
+  topic: string;
   type: string;
+  summary: string;
   time: string | null;
-  attempt: number;
+  append_time: string | null;
+  attempt: number | null;
+  source: string | null;
   data: Record<string, unknown>;
-  state: string;
+  state_before: string | null;
+  state: string | null;
   ignored_reason: string | null;
+  seconds_after_request: number | null;
+  cursor: string;
+}
+
+export interface EventPage {
+  events: AuditEvent[];
+  next: string | null;
+  previous: string | null;
+}
+
+export interface DeadLetter {
+  position: string;
+  topic: string;
+  partition: number;
+  offset: number;
+  append_time: string | null;
+  key: string | null;
+  type: string | null;
+  status: string;
+  read_models: { read_model: string; reason: string; status: string; applied: boolean | null }[];
+  bad_again_at: string[];
+}
+
+export interface DeadLetterDetail extends DeadLetter {
+  headers: { name: string; value: { base64: string; text: string | null } | null }[];
+  value: { base64: string; text: string | null } | null;
+  actions: { action: string; reason: string; by: string; time: string | null }[];
+}
+
+export interface Outcome {
+  done: string[];
+  skipped: { position: string; reason: string }[];
+  remaining: number;
+}
+
+export interface ReadModel {
+  read_model: string;
+  live: { schema: string; version: number; build: number; bytes: number; live_since: string | null };
+  flip_back_to: { schema: string } | null;
+  building: { schema: string } | null;
+  running: {
+    purpose: string;
+    phase: string;
+    events_done: number;
+    events_total: number;
+    events_per_second: number | null;
+    eta_s: number | null;
+  } | null;
+  last: { purpose: string; state: string; ended_at: string } | null;
 }
 
 export interface SystemSeries {

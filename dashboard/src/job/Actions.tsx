@@ -45,7 +45,7 @@ export function Actions({ job, changed }: { job: Job; changed: () => void }) {
   }
 
   return (
-    <div class="actions">
+    <div class="actions asks">
       {offered(job).map((one) => (
         <button key={one} type="button" class={one === "cancel" || one === "delete" ? "danger" : ""} onClick={() => ask(one)}>
           {t(`action.${one}`)}

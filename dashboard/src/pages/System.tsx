@@ -4,6 +4,8 @@ import { useEffect } from "preact/hooks";
 
 import { look } from "../api/client";
 import type { Readiness } from "../api/types";
+import { DeadLetters } from "../system/DeadLetters";
+import { ReadModels } from "../system/ReadModels";
 import { Failure, Loading, Panel, useLoaded } from "../components/parts";
 import { t } from "../text";
 import { formatDuration, formatNumber } from "../text/format";
@@ -77,6 +79,12 @@ export function SystemPage() {
             </tbody>
           </table>
         </div>
+      </Panel>
+      <Panel title={t("system.letters")}>
+        <DeadLetters />
+      </Panel>
+      <Panel title={t("builds.title")}>
+        <ReadModels />
       </Panel>
     </>
   );
