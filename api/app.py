@@ -16,7 +16,7 @@ from api.catalogue import datasets, models
 from api.context import Context
 from api.errors import add_error_handlers
 from api.guards import RequestLimits
-from api.jobs import callbacks, commands, deletion, events, files, ingest, purge
+from api.jobs import callbacks, commands, deletion, events, files, ingest, integrity, purge
 from api.jobs import routes as jobs
 from api.live import socket
 from api.live.hub import Hub
@@ -42,6 +42,7 @@ ROUTERS: Final = (
     callbacks.router,
     ingest.router,
     files.router,
+    integrity.router,
     metrics.router,
     logs.router,
     system.router,

@@ -1,22 +1,14 @@
-"""Dead letters of all live read models at once.
-
-Which read models there are stands in the registry only, so these statements are put together from it; all else is as
-in the ``.sql`` files. Each needs a transaction of producers.database.
-"""
+"""Dead letters of all live read models at once. Each function needs a transaction of producers.database."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from events.envelope import Position
 from producers.database import Connection
-from producers.queries import load_queries
-
-queries: Final = load_queries(Path(__file__).with_suffix(".sql"))
-ACTIONS_MODEL: Final = "dead-letters"
+from producers.live_models import live_models, rows_of_all
 
 # Pending last: what the outbox holds, the read model has not applied.
 ACTIONS: Final = """
@@ -53,21 +45,7 @@ class LetterFilter:
     topic: str | None = None
     reason: str | None = None
     status: str | None = None
-
-
-async def live_models(tx: Connection) -> list[str]:
-    return [row["projection"] for row in await queries.live_models(tx)]
-
-
-def slug_of(read_model: str) -> str:
-    return read_model.replace("-", "_")
-
-
-def _all_letters(models: Sequence[str], columns: str) -> str:
-    """A dead letter a row, of all read models. The names are the registry's, never a caller's."""
-    return " UNION ALL ".join(
-        f"SELECT '{model}' AS read_model, {columns} FROM {slug_of(model)}_dead_letters" for model in models
-    )
+    key: bytes | None = None
 
 
 def _placed(places: Sequence[Position]) -> list[Any]:
@@ -80,7 +58,9 @@ def _placed(places: Sequence[Position]) -> list[Any]:
 
 async def find_places(tx: Connection, wanted: LetterFilter, limit: int, offset: int = 0) -> tuple[list[Position], int]:
     """Where dead letters stand, newest first, and how many places there are."""
-    letters = _all_letters(await live_models(tx), "topic, partition, log_offset, append_time, reason")
+    letters = rows_of_all(
+        await live_models(tx), "dead_letters", "topic, partition, log_offset, append_time, key, reason"
+    )
     rows = await tx.fetch(
         f"""
         SELECT topic, partition, log_offset, max(append_time) AS append_time, count(*) OVER () AS total
@@ -90,11 +70,12 @@ async def find_places(tx: Connection, wanted: LetterFilter, limit: int, offset: 
           AND ($2::text IS NULL OR topic = $2)
           AND ($3::text IS NULL OR strpos(lower(letters.reason), lower($3)) > 0)
           AND ($4::text IS NULL OR COALESCE(action, 'open') = $4)
+          AND ($7::bytea IS NULL OR key = $7)
         GROUP BY topic, partition, log_offset
         ORDER BY append_time DESC, topic, partition, log_offset DESC
         LIMIT $5 OFFSET $6
         """,
-        *(wanted.read_model, wanted.topic, wanted.reason, wanted.status, limit, offset),
+        *(wanted.read_model, wanted.topic, wanted.reason, wanted.status, limit, offset, wanted.key),
     )
     total = rows[0]["total"] if rows else 0
     if not rows and offset > 0:
@@ -108,7 +89,7 @@ async def find_letters(tx: Connection, places: Sequence[Position]) -> list[Any]:
     return await tx.fetch(
         f"""
         SELECT letters.*
-        FROM ({_all_letters(await live_models(tx), columns)}) AS letters
+        FROM ({rows_of_all(await live_models(tx), "dead_letters", columns)}) AS letters
         JOIN unnest($1::text[], $2::integer[], $3::bigint[]) AS wanted (topic, partition, log_offset)
             USING (topic, partition, log_offset)
         ORDER BY topic, partition, log_offset, read_model
@@ -133,7 +114,7 @@ async def find_actions(tx: Connection, places: Sequence[Position]) -> list[Any]:
 
 async def find_copies(tx: Connection, places: Sequence[str]) -> list[Any]:
     """Dead letters that are copies, sent again, of the records at these places (as ``topic/partition/offset``)."""
-    letters = _all_letters(await live_models(tx), "topic, partition, log_offset, headers")
+    letters = rows_of_all(await live_models(tx), "dead_letters", "topic, partition, log_offset, headers")
     return await tx.fetch(
         f"""
         SELECT DISTINCT
@@ -149,16 +130,13 @@ async def find_copies(tx: Connection, places: Sequence[str]) -> list[Any]:
 
 async def find_marks(tx: Connection, sessions: Sequence[str]) -> list[Any]:
     """What each read model has seen of these sessions."""
-    marks = " UNION ALL ".join(
-        f"SELECT '{model}' AS read_model, session, topic, high, gaps FROM {slug_of(model)}_session_marks"
-        for model in await live_models(tx)
-    )
+    marks = rows_of_all(await live_models(tx), "session_marks", "session, topic, high, gaps")
     return await tx.fetch(f"SELECT * FROM ({marks}) AS marks WHERE session = ANY($1::text[])", list(sessions))
 
 
 async def count_open(tx: Connection) -> dict[str, int]:
     """By read model, the dead letters that nobody decided about."""
-    letters = _all_letters(await live_models(tx), "topic, partition, log_offset")
+    letters = rows_of_all(await live_models(tx), "dead_letters", "topic, partition, log_offset")
     rows = await tx.fetch(
         f"""
         SELECT read_model, count(*) AS letters

@@ -213,7 +213,7 @@ def _record(row: Mapping[str, Any]) -> Record:
     )
 
 
-def _number(record: Record) -> tuple[str, int] | None:
+def number_of(record: Record) -> tuple[str, int] | None:
     """(session, seq) of a record, where it says them in a form that can be read."""
     headers = dict(record.headers)
     session, seq = headers.get("ce_session"), headers.get("ce_seq", b"")
@@ -227,7 +227,7 @@ Seen = Mapping[tuple[str, str, str], SessionMarks]
 
 
 async def _seen(tx: Connection, records: Sequence[Record]) -> Seen:
-    sessions = sorted({number[0] for record in records if (number := _number(record)) is not None})
+    sessions = sorted({number[0] for record in records if (number := number_of(record)) is not None})
     return {
         (row["read_model"], row["session"], row["topic"]): SessionMarks(
             row["high"], tuple((low, high) for low, high in row["gaps"])
@@ -237,7 +237,7 @@ async def _seen(tx: Connection, records: Sequence[Record]) -> Seen:
 
 
 def _standing(row: Mapping[str, Any], record: Record, actions: Sequence[Action], seen: Seen) -> Standing:
-    model, number = row["read_model"], _number(record)
+    model, number = row["read_model"], number_of(record)
     last = next((action.action for action in reversed(actions) if action.read_model == model), OPEN)
     applied = None
     if number is not None:

@@ -73,7 +73,7 @@ PROJECTIONS: Final = (
         "metrics",
         CORE,
         METRICS,
-        4,
+        5,
         metrics.TABLES,
         {
             SessionOpened: metrics.open_attempt,
@@ -85,7 +85,7 @@ PROJECTIONS: Final = (
         "logs",
         CORE,
         LOGS,
-        2,
+        3,
         logs.TABLES,
         {LogWritten: logs.append, SessionOpened: logs.note_session, EventsDropped: logs.note_session},
     ),
@@ -93,7 +93,7 @@ PROJECTIONS: Final = (
         "system",
         CORE,
         SYSTEM,
-        3,
+        4,
         system.TABLES,
         {
             HeartbeatSent: system.see,

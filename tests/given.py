@@ -65,7 +65,7 @@ TABLES = (
         "training_logs",
     ),
     *("training_artifacts", "system_samples", "heartbeats", "datasets", "models"),
-    *("metric_trail", "log_trail", "system_trail"),
+    *("metric_trail", "log_trail", "system_trail", "dead_letter_actions"),
 )
 
 

@@ -40,3 +40,26 @@ WHERE outbox.job_id = ANY(:job_ids::bigint[])
       END
   )
 GROUP BY outbox.job_id;
+
+-- name: dropped_of_jobs
+-- Calls that the senders of an attempt had to leave out, as they said. The end and the life of a run are never left out.
+SELECT job_id, attempt, sum((data ->> 'count')::bigint)::bigint AS dropped
+FROM (
+    SELECT job_id, attempt, data FROM metric_trail
+    WHERE job_id = ANY(:job_ids::bigint[]) AND type = 'training.events.dropped.v1'
+    UNION ALL
+    SELECT job_id, attempt, data FROM log_trail
+    WHERE job_id = ANY(:job_ids::bigint[]) AND type = 'training.events.dropped.v1'
+) AS gaps
+GROUP BY job_id, attempt;
+
+-- name: applied_offsets
+SELECT 'jobs' AS read_model, partition, next_offset FROM jobs_offsets
+UNION ALL
+SELECT 'checkpoints', partition, next_offset FROM checkpoints_offsets
+UNION ALL
+SELECT 'artifacts', partition, next_offset FROM artifacts_offsets
+UNION ALL
+SELECT 'metrics', partition, next_offset FROM metrics_offsets
+UNION ALL
+SELECT 'logs', partition, next_offset FROM logs_offsets;

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.jobs.reading import JOB_ID_MAX, read_answers
 from api.jobs.responses import JobAnswer
 from api.like import like_text
+from api.log_ends import Ends
 from events.lifecycle import JobState
 from producers.database import Connection
 from producers.queries import load_queries
@@ -46,7 +47,7 @@ class JobFilters(BaseModel):
 
 
 async def find_jobs(
-    tx: Connection, filters: JobFilters, sort: Sort, limit: int, offset: int
+    tx: Connection, filters: JobFilters, sort: Sort, limit: int, offset: int, ends: Ends | None = None
 ) -> tuple[list[JobAnswer], int]:
     """A page of jobs, and how many there are in all. Needs a snapshot transaction.
 
@@ -76,7 +77,7 @@ async def find_jobs(
         limit=limit,
         offset=offset,
     )
-    answers = {**unknown, **await read_answers(tx, [job_id for job_id in row["ids"] if job_id not in unknown])}
+    answers = {**unknown, **await read_answers(tx, [job_id for job_id in row["ids"] if job_id not in unknown], ends)}
     return [answers[job_id] for job_id in row["ids"]], row["total"]
 
 

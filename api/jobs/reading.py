@@ -9,6 +9,7 @@ from typing import Final
 
 from api.jobs.completeness import visible_states
 from api.jobs.responses import BestMetric, JobAnswer, job_answer
+from api.log_ends import Ends
 from events.job import Job
 from producers.database import Connection
 from producers.job_state import load_jobs, missing
@@ -18,10 +19,10 @@ queries: Final = load_queries(Path(__file__).parent / "queries.sql")
 JOB_ID_MAX: Final = 2**53
 
 
-async def read_answers(tx: Connection, job_ids: Sequence[int]) -> dict[int, JobAnswer]:
-    """The answers of the jobs that exist among ``job_ids``."""
+async def read_answers(tx: Connection, job_ids: Sequence[int], ends: Ends | None = None) -> dict[int, JobAnswer]:
+    """The answers of the jobs that exist among ``job_ids``; ``ends`` as for visible_states."""
     jobs = await load_jobs(tx, job_ids)
-    visible = await visible_states(tx, list(jobs.values()), datetime.now(UTC))
+    visible = await visible_states(tx, list(jobs.values()), datetime.now(UTC), ends)
     rows = await queries.mlflow_runs(tx, job_ids=list(jobs))
     mlflow = {row["job_id"]: (row["run_id"], row["experiment_id"]) for row in rows}
     rows = await queries.best_metrics(tx, job_ids=list(jobs))
@@ -39,9 +40,9 @@ async def read_job(tx: Connection, job_id: int) -> Job:
     return jobs[job_id]
 
 
-async def read_answer(tx: Connection, job_id: int) -> JobAnswer:
+async def read_answer(tx: Connection, job_id: int, ends: Ends | None = None) -> JobAnswer:
     """Raises NotFound, Gone."""
-    answers = await read_answers(tx, [job_id])
+    answers = await read_answers(tx, [job_id], ends)
     if job_id not in answers:
         raise await missing(tx, job_id)
     return answers[job_id]

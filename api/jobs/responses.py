@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.jobs.completeness import Visible
+from api.jobs.completeness import Integrity, Visible
 from events.job import Job
 from events.types.vocabulary import MetricValue
 
@@ -100,8 +100,10 @@ class JobAnswer(BaseModel):
     notes: str | None
     status: str = Field(description="pending, running, completed, stopped or failed")
     state: str = Field(description="the exact state; `finishing` until all of an ended run can be read")
-    integrity: str | None = Field(
-        description="`complete`, or `pending` when something was not read 10 s after the end; null for a past moment"
+    integrity: Integrity | None = Field(
+        description="of an ended run: `complete`; else, 10 s after the end: `pending` when something is not applied, "
+        "`incomplete` when something is missing, `not provable` when a sender gave no last number (see `/integrity`); "
+        "null for a past moment"
     )
     attempt: int
     retries: int = Field(description="attempts that the launcher made by itself, since somebody last asked for one")

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from api.context import Api
 from api.freshness import After, note_position, wait_applied
 from api.guards import StrictRoute
+from api.jobs.completeness import Integrity
 from api.jobs.finding import JobFilters, Sort, find_jobs
 from api.jobs.history import AsOf, moment_of, note_moment, read_answer_at
 from api.jobs.reading import JOB_ID_MAX, read_answer
@@ -68,6 +69,10 @@ async def list_jobs(
     await wait_applied(api, after)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         jobs, total = await find_jobs(tx, filters, sort, limit, offset)
+    pending = any(job.integrity == Integrity.PENDING for job in jobs)
+    if pending and (ends := await api.tail.known_ends()) is not None:
+        async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+            jobs, total = await find_jobs(tx, filters, sort, limit, offset, ends)
     return JobList(jobs=jobs, total=total)
 
 
@@ -87,4 +92,9 @@ async def get_job(job_id: JobId, api: Api, response: Response, as_of: AsOf = Non
     moment = await moment_of(api, job_id, as_of)
     note_moment(response, moment)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
-        return await (read_answer(tx, job_id) if moment is None else read_answer_at(tx, job_id, moment))
+        answer = await (read_answer(tx, job_id) if moment is None else read_answer_at(tx, job_id, moment))
+    if answer.integrity != Integrity.PENDING or (ends := await api.tail.known_ends()) is None:
+        return answer
+    # What is pending may be missing for good: that can be judged once the log said how far it goes.
+    async with transaction(api.pool, readonly=True, snapshot=True) as tx:
+        return await read_answer(tx, job_id, ends)

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 
 from api.live.hub import Hub
 from api.live.messages import LIVE_TOPICS, update_of
+from api.log_ends import Ends
 from events.codec import MalformedEvent, decode
 from events.envelope import Record
 from events.topics import PARTITIONS, TOPIC_NAMES
@@ -100,6 +101,14 @@ class LogTail:
         except MalformedEvent:
             return  # the read models park it; a live client is shown what can be read
         self._hub.publish(update)
+
+    async def known_ends(self) -> Ends | None:
+        """As end_offsets, None when the log cannot say."""
+        try:
+            return await self.end_offsets()
+        except (KafkaError, OSError, TimeoutError) as error:
+            logger.warning("the log cannot say where it ends: %r", error)
+            return None
 
     async def end_offsets(self) -> dict[tuple[str, int], int]:
         """(topic, partition) to the end of the log, of all topics. Raises KafkaError, OSError or TimeoutError."""

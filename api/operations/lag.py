@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from api.context import Context
+from api.log_ends import Ends
 from events.envelope import Position
 from producers.database import Connection, search_path, set_live_search_path
 from producers.dead_letter_queries import count_open
@@ -24,9 +25,6 @@ WORKER_OF: Final = {
 CORE_WORKER: Final = "projections-core"
 # In the schema of one read model, where its tables have these names.
 OFFSETS: Final = "SELECT topic, partition, next_offset, applied_events FROM projection_offsets"
-
-Ends = Mapping[tuple[str, int], int]
-"""(topic, partition) to the offset of the log's next record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

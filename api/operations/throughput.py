@@ -13,7 +13,7 @@ from typing import Final
 import asyncpg
 
 from producers.database import Pool, transaction
-from producers.dead_letter_queries import slug_of
+from producers.live_models import rows_of_all
 from producers.queries import load_queries
 
 INTERVAL_S: Final = 5.0
@@ -63,18 +63,13 @@ class Throughput:
 
     async def _look(self, pool: Pool) -> None:
         async with transaction(pool, readonly=True) as tx:
-            models = await queries.read_models(tx)
-            if not models:
+            schemas = {row["projection"]: row["schema_name"] for row in await queries.read_models(tx)}
+            if not schemas:
                 return
-            counters = " UNION ALL ".join(_counter(model["projection"], model["schema_name"]) for model in models)
-            rows = await tx.fetch(counters)
+            counted = rows_of_all(list(schemas), "offsets", "applied_events")
+            total = "SELECT read_model, sum(applied_events)::bigint AS applied_events"
+            rows = await tx.fetch(f"{total} FROM ({counted}) AS counted GROUP BY read_model")
         now_s = time.monotonic()
         for row in rows:
-            self.note(row["projection"], Sample(now_s, row["schema_name"], row["applied_events"]))
-
-
-def _counter(projection: str, schema_name: str) -> str:
-    return (
-        f"SELECT '{projection}' AS projection, '{schema_name}' AS schema_name, "
-        f"COALESCE(sum(applied_events), 0)::bigint AS applied_events FROM {slug_of(projection)}_offsets"
-    )
+            name = row["read_model"]
+            self.note(name, Sample(now_s, schemas[name], row["applied_events"]))

@@ -132,7 +132,7 @@ class Run:
         """
         product = self.product
         job = await product.until(self.job_id, lambda job: job["status"] == status, f"is {status}")
-        assert job["integrity"] in ("complete", "pending"), job
+        assert job["integrity"] in ("complete", "pending", "not provable"), job
         job = await product.until(self.job_id, lambda job: job["integrity"] == "complete", "is complete")
         heard = self.listener.followed
         await eventually(lambda: heard.status == status, what=f"the WebSocket client hears {status}")

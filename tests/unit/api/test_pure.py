@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import numpy
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.guards import NESTING_MAX, nesting
-from api.jobs.completeness import FINISHING_MAX_S, visible_state
+from api.jobs.completeness import FINISHING_MAX_S, Evidence, visible_state
 from api.live.cursor import BadCursor, Cursor
 from api.live.messages import Frame, Update
 from api.live.subscriber import FRAMES_MAX, Subscriber
@@ -72,25 +73,57 @@ ALL = {
 
 
 def test_completed_is_shown_when_every_topic_is_applied_up_to_its_closing_number() -> None:
-    assert visible_state(ended(LAST), ALL, 0, NOON).status == "completed"
+    assert visible_state(ended(LAST), Evidence(ALL), NOON).status == "completed"
     for behind in ALL:
         marks = {**ALL, behind: SessionMarks(1)}
-        assert visible_state(ended(LAST), marks, 0, NOON).state == "finishing"
+        assert visible_state(ended(LAST), Evidence(marks), NOON).state == "finishing"
     gap = {**ALL, ("metrics", SESSION): SessionMarks(9, ((4, 4),))}
-    assert visible_state(ended(LAST), gap, 0, NOON).state == "finishing"
-    assert visible_state(ended(None), ALL, 0, NOON).state == "finishing"
-    assert visible_state(ended(LAST), ALL, 3, NOON).status == "running"
+    assert visible_state(ended(LAST), Evidence(gap), NOON).state == "finishing"
+    assert visible_state(ended(None), Evidence(ALL), NOON).state == "finishing"
+    assert visible_state(ended(LAST), Evidence(ALL, 3), NOON).status == "running"
 
 
-def test_what_stays_incomplete_is_shown_after_a_while_and_says_so() -> None:
-    later = NOON + timedelta(seconds=FINISHING_MAX_S + 1)
-    visible = visible_state(ended(None), ALL, 0, later)
-    assert (visible.status, visible.integrity) == ("completed", "pending")
+LATER = NOON + timedelta(seconds=FINISHING_MAX_S + 1)
+
+
+@pytest.mark.parametrize(
+    ("last_seq", "changed", "more", "integrity"),
+    [
+        (LAST, {}, {}, "complete"),
+        (None, {}, {}, "not provable"),
+        (LAST, {("metrics", SESSION): SessionMarks(7)}, {}, "pending"),
+        (LAST, {}, {"waiting_rows": 1}, "pending"),
+        # The log was read to its end, by this read model or by another one only.
+        (LAST, {("metrics", SESSION): SessionMarks(7)}, {"caught_up": {"metrics"}}, "incomplete"),
+        (LAST, {("metrics", SESSION): SessionMarks(7)}, {"caught_up": {"jobs", "logs"}}, "pending"),
+        (LAST, {("metrics", SESSION): SessionMarks(9, ((4, 4),))}, {}, "incomplete"),
+        (LAST, {}, {"dropped": 3}, "incomplete"),
+        # What is missing in the other read models of the topic counts, too.
+        (LAST, {("artifacts", SESSION): SessionMarks(5, ((2, 3),))}, {}, "incomplete"),
+        (None, {}, {"dropped": 3}, "incomplete"),
+    ],
+)
+def test_what_is_not_complete_is_shown_after_a_while_and_says_why(
+    last_seq: dict[str, int] | None, changed: dict[tuple[str, str], SessionMarks], more: dict[str, Any], integrity: str
+) -> None:
+    evidence = Evidence({**ALL, **changed}, **more)
+    visible = visible_state(ended(last_seq), evidence, LATER)
+    assert (visible.status, visible.integrity) == ("completed", integrity)
+    assert visible_state(ended(last_seq), evidence, NOON).ended == (integrity == "complete")
+
+
+def test_a_fact_of_the_outbox_that_was_passed_over_is_missing() -> None:
+    job = ended(LAST)
+    outbox = Session(attempt=0, rank=0, sender="outbox")
+    job = job.model_copy(update={"sessions": {**job.sessions, "0b": outbox}})
+    assert visible_state(job, Evidence({**ALL, ("jobs", "0b"): SessionMarks(3)}), LATER).integrity == "complete"
+    passed_over = {**ALL, ("checkpoints", "0b"): SessionMarks(3, ((2, 2),))}
+    assert visible_state(job, Evidence(passed_over), LATER).integrity == "incomplete"
 
 
 def test_a_run_that_goes_on_is_shown_as_it_is() -> None:
     running = ended(None, state=JobState.LOST, completed_at=None)
-    assert visible_state(running, {}, 0, NOON).status == "running"
+    assert visible_state(running, Evidence(), NOON).status == "running"
 
 
 @given(st.integers(min_value=0, max_value=NESTING_MAX + 20))
