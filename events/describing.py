@@ -146,6 +146,7 @@ _LINES: Final[Mapping[str, Callable[[Data], str]]] = {
     "training.job.described": _described,
     "training.job.deleted": _asked("to delete the job"),
     "training.job.restored": _asked("to restore the job"),
+    "training.job.purged": _asked("to erase all that is known of the job"),
     "training.job.queued": _with_reason("queued"),
     "training.job.launched": _with_reason("the launcher started an attempt"),
     "training.job.started": _started,

@@ -11,9 +11,10 @@ import httpx
 import orjson
 import pytest
 
-from tests.running import create_job
+from producers.kafka.publisher import KafkaPublisher
+from tests.running import Running, create_job
 from tests.waiting import eventually
-from training_sdk.wire import JOBS, LOGS, METRICS, SYSTEM
+from training_sdk.wire import JOBS, LOGS, METRICS, SYSTEM, WireEvent
 
 
 def sent(job_id: int, topic: str, kind: str, seq: int, data: dict[str, Any], version: int = 1) -> dict[str, Any]:
@@ -42,6 +43,12 @@ async def trail(client: httpx.AsyncClient, job_id: int, **query: Any) -> dict[st
 async def job_id(client: httpx.AsyncClient, dataset_id: int) -> int:
     """A run that early stopping ended, with something on every topic."""
     made = await create_job(client, dataset_id)
+
+    async def created() -> bool:
+        return bool((await trail(client, made, type="training.job.created"))["events"])
+
+    # The relay brings the creation to the log, the trainer its own events: either may be first.
+    await eventually(created, what="the job's creation is in the log")
     decided = {
         "decision_id": "d",
         "rule": "patience",
@@ -256,3 +263,61 @@ async def test_a_stream_is_filtered_and_its_end_is_noticed(client: httpx.AsyncCl
         return "epochlog_event_streams 0.0" in (await client.get("../../metrics")).text
 
     await eventually(left, what="the API notices that the client left")
+
+
+async def test_a_record_that_no_event_could_be_read_from_is_in_the_trail_with_what_was_done_about_it(
+    running: Running, client: httpx.AsyncClient, job_id: int
+) -> None:
+    publisher = KafkaPublisher(running.world.kafka_bootstrap_servers, running.world.topic_prefix)
+    try:
+        broken = sent(job_id, METRICS, "metrics.reported", 9, {})
+        message = WireEvent(**{**broken, "data": b"{"})
+        (position,) = await publisher.publish([message])
+    finally:
+        await publisher.close()
+
+    async def parked() -> list[dict[str, Any]]:
+        return list((await trail(client, job_id, topic="all", type="unreadable"))["events"])
+
+    (event,) = await eventually(parked, what="the record is in the trail")
+    assert event["position"] == f"{METRICS}/{position.partition}/{position.offset}"
+    assert "the value is not JSON" in event["summary"] and event["ignored_reason"] == event["data"]["reason"]
+    assert (event["session"], event["time"]) == (None, None)
+    address = f"operations/dead-letters/metrics/{event['position']}/discard"
+    answer = await client.post(address, json={"reason": "junk"})
+    assert answer.status_code == 200, answer.text
+
+    async def given_up() -> list[dict[str, Any]]:
+        return list((await trail(client, job_id, topic="deadletter"))["events"])
+
+    (event,) = await eventually(given_up, what="what was done is in the trail")
+    assert (event["type"], event["summary"]) == ("training.deadletter.discarded.v1", "api gave a dead letter up: junk")
+
+
+async def test_the_job_is_shown_as_it_was_at_each_event_of_its_trail(client: httpx.AsyncClient, job_id: int) -> None:
+    address = f"training/jobs/{job_id}"
+    epochs = 0
+    created = False
+    for event in (await trail(client, job_id, topic=["jobs", "metrics", "logs"]))["events"]:
+        created |= event["type"] == "training.job.created.v1"
+        query = {"as_of": event["position"]}
+        if not created:
+            assert (await client.get(address, params=query)).status_code == 404
+            continue
+        job = (await client.get(address, params=query)).json()
+        assert job["as_of"] == event["position"]
+        if event["topic"] == JOBS:
+            assert job["state"] == event["state"]
+        if event["type"] == "training.metrics.reported.v1":
+            epochs += 1
+            history = (await client.get(f"{address}/metrics", params=query)).json()
+            assert [entry["epoch"] for entry in history["epochs"]] == list(range(1, epochs + 1))
+    assert epochs == 3
+    last = await client.get(address, params={"as_of": event["append_time"]})
+    now = await client.get(address)
+    # Its sender said no last word: for some seconds readers of the present are shown that it is finishing.
+    apart = {"as_of", "integrity", "status", "state", "completed_at", "stopped_at_epoch"}
+    assert {key: value for key, value in last.json().items() if key not in apart} == {
+        key: value for key, value in now.json().items() if key not in apart
+    }
+    assert last.headers["Epochlog-As-Of"] == event["append_time"] == last.json()["as_of"]
