@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,10 @@ from training_sdk.wire import WireEvent
 BODY_BYTES_MAX: Final = 4 * 1024 * 1024
 """The API takes 8 MB."""
 REQUEST_TIMEOUT_S: Final = 15.0
+GONE: Final = 410
+"""Of a purged job nobody takes anything any more: what waits in the spool until it is taken would wait for ever."""
 ANSWER_BYTES_MAX: Final = 1024 * 1024
+logger = logging.getLogger("training_sdk")
 
 
 class HttpTransport:
@@ -44,6 +48,12 @@ class HttpTransport:
         body = b'{"events":[' + b",".join(batch) + b"]}"
         try:
             answer = await in_thread(lambda: request(url, body))
+        except urllib.error.HTTPError as error:
+            if error.code != GONE:
+                raise TransportError(f"POST {url}: {_words(error)}") from error
+            error.close()
+            logger.warning("job %s was purged: %d events are dropped, and not kept here either", key, len(batch))
+            return
         except (OSError, ValueError) as error:
             raise TransportError(f"POST {url}: {_words(error)}") from error
         if answer.get("received") != len(batch):

@@ -109,6 +109,14 @@ async def test_an_api_that_refuses_is_asked_again_with_the_same_events(door: Doo
     assert len(ids) == len(set(ids))
 
 
+async def test_what_a_purged_job_still_has_to_say_is_dropped_and_not_kept(door: Door, tmp_path: Path) -> None:
+    door.status = 410
+    sdk = TrainerSDK(settings_of(door, tmp_path))
+    sdk.log("nobody may have this any more")
+    assert await asyncio.to_thread(sdk.close)
+    assert door.events == [] and os.listdir(tmp_path) == []
+
+
 async def test_the_service_can_ask_this_attempt_to_stop_and_no_other(door: Door, tmp_path: Path) -> None:
     door.commands = {"stop": True, "reason": "for attempt 2", "attempt": 2}
     sdk = TrainerSDK(settings_of(door, tmp_path))
