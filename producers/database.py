@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
 
 import asyncpg
@@ -38,19 +39,16 @@ async def open_pool(
     size_max: int = POOL_SIZE_MAX,
     name: str = "epochlog",
     command_timeout_s: float = COMMAND_TIMEOUT_S,
-    synchronous_commit: bool = True,
+    server_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> Pool:
-    """A bounded pool. Raises OSError or asyncpg.PostgresError when the server cannot be reached.
-
-    Without ``synchronous_commit`` a crash of the server may lose the last commits, as if they had never been made.
-    """
+    """A bounded pool. Raises OSError or asyncpg.PostgresError when the server cannot be reached."""
     pool = await asyncpg.create_pool(
         dsn,
         min_size=1,
         max_size=size_max,
         command_timeout=command_timeout_s,
         init=prepare_connection,
-        server_settings={"application_name": name, **({} if synchronous_commit else {"synchronous_commit": "off"})},
+        server_settings={"application_name": name, **server_settings},
     )
     assert pool is not None
     return pool

@@ -36,6 +36,12 @@ DIFFERS: Final = 1
 CANNOT_SAY: Final = 2
 POOL_SIZE: Final = 6
 STATEMENT_TIMEOUT_S: Final = 600.0
+SERVER_SETTINGS: Final = {
+    # Commits do not wait for the disk: rows and offsets are lost together, and the switch waits for all of them.
+    "synchronous_commit": "off",
+    # A killed process lets go of its locks, also while a long statement runs.
+    "client_connection_check_interval": "2s",
+}
 REFUSED: Final = (
     *(WrongVersion, NotThere, CeilingReached, LogSilent, RecordsExpired, RecordsMissing, Unavailable, KafkaError),
     *(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError),
@@ -151,13 +157,12 @@ async def _outside(options: argparse.Namespace, settings: Settings, pool: Pool, 
 
 @asynccontextmanager
 async def _pool(settings: Settings) -> AsyncIterator[Pool]:
-    """Commits do not wait for the disk: rows and offsets are lost together, and the switch waits for all of them."""
     pool = await open_pool(
         settings.database_url,
         size_max=POOL_SIZE,
         name="epochlog rebuild",
         command_timeout_s=STATEMENT_TIMEOUT_S,
-        synchronous_commit=False,
+        server_settings=SERVER_SETTINGS,
     )
     try:
         yield pool

@@ -33,6 +33,8 @@ class Run:
     bar: Progress | None
     task: TaskID | None
     began: float = field(default_factory=time.monotonic)
+    done: int = 0
+    total: int = 0
     first_done: int | None = None
     told_at: float = -TELL_INTERVAL_S
     printed_at: float = -LINE_INTERVAL_S
@@ -46,6 +48,10 @@ class Run:
 
     async def report(self, phase: str, done: int, total: int) -> None:
         now = time.monotonic()
+        if phase != "replay":
+            # Other phases count nothing: what was replayed stays to be seen.
+            done, total = self.done, self.total
+        self.done, self.total = done, total
         if self.first_done is None:
             self.began, self.first_done = now, done
         if now > self.began and done > self.first_done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,6 +17,7 @@ from events.types.checkpoints import CheckpointSaved
 from events.types.vocabulary import Fact
 from producers.database import Pool, open_pool, transaction
 from producers.kafka.publisher import KafkaPublisher
+from projections.mlflow_mirror.recorded import Recorded, recorded
 from projections.registry import of_process, projection_named
 from projections.replays.rebuild import flip_back, rebuild
 from projections.replays.verify import verify
@@ -297,3 +299,35 @@ async def test_a_batch_that_waited_for_the_switch_goes_into_the_new_version(pool
         found = await tx.fetch("SELECT epoch FROM training_checkpoints WHERE job_id = 21 ORDER BY epoch")
     assert [row["epoch"] for row in found] == [1, 9]
     assert await states(pool, "checkpoints") == {1: "retired", 2: "live"}
+
+
+async def test_mlflow_is_told_nothing_again(pool: Pool, migrated_world: World) -> None:
+    """Only the run of a job whose row was lost is looked for."""
+    world, runs = migrated_world, {job_id: (f"run-{job_id}", "7") for job_id in JOB_IDS}
+    for name in ("mlflow-runs", "mlflow-metrics"):
+        projection = projection_named(name)
+        async for batch in read_topic(world.kafka_bootstrap_servers, world.topic_prefix, projection.topic):
+            await apply_batch(pool, projection, batch, outside=Recorded(dict(runs), None))
+    looked_for = []
+
+    class Mirror:
+        async def run_of(self, job_id: int, created: Any = None) -> tuple[str, str]:
+            looked_for.append(job_id)
+            return runs[job_id]
+
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"MLflow was told something: {name}")
+
+    async def told_nobody(name: str, mlflow: Any) -> Builder:
+        return replace(builder(pool, world, name), outside=await recorded(pool, mlflow))
+
+    for name in ("mlflow-runs", "mlflow-metrics"):
+        done = await rebuild(await told_nobody(name, Mirror), quiet=True)
+        assert done.comparison is not None and done.comparison.equal, done.document()
+    assert looked_for == []
+    await change(pool, "DELETE FROM mlflow_runs WHERE job_id = 22")
+    found = await verify(await told_nobody("mlflow-runs", None), quiet=True)
+    assert found.rows == {"mlflow_runs": 1}
+    await rebuild(await told_nobody("mlflow-runs", Mirror), quiet=True)
+    assert looked_for == [22]
+    assert (await verify(await told_nobody("mlflow-runs", None), quiet=True)).equal
