@@ -1,6 +1,6 @@
 """Programs that tests use and no wheel brings: ``python -m stack.test_tools`` installs their Debian packages.
 
-Where it may (root and apt-get), else one line says what to install.
+Where it may (root and apt-get), else one line says what to install, and the tests that want it say so, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ TOOLS: Final = {
 def main() -> int:
     for program, (packages, why) in TOOLS.items():
         if shutil.which(program) is None:
-            apt_install(packages, why)
+            try:
+                apt_install(packages, why)
+            except SystemExit as failure:
+                print(failure.code)
     return 0
 
 
