@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,7 +21,7 @@ from api.jobs.reading import read_job
 from api.jobs.responses import PastMoment
 from api.jobs.routes import JobId
 from api.metrics.downsample import POINTS_MIN
-from api.metrics.series import NAMES_MAX, Series, load_series, numbers, whole_numbers
+from api.metrics.series import NAMES_MAX, Series, Window, load_series, numbers, whole_numbers
 from events.types.vocabulary import JsonObject, number_text
 from producers.database import transaction
 from producers.errors import FieldProblem, Invalid
@@ -117,10 +119,13 @@ async def get_series(
     api: Api,
     names: Annotated[str | None, Query(max_length=20_000, description="comma separated; all when missing")] = None,
     max_points: Annotated[int | None, Query(ge=POINTS_MIN, le=1_000_000)] = None,
+    since: Annotated[datetime | None, Query(description="points of this time and later")] = None,
+    until: Annotated[datetime | None, Query(description="points of this time and earlier")] = None,
     accept: Annotated[str | None, Header()] = None,
     after: After = None,
     as_of: AsOf = None,
 ) -> Response:
+    """``since`` and ``until`` are the trainer's times, inclusive; only what lies between them is sampled."""
     await wait_applied(api, after)
     wanted = None if names is None else list(dict.fromkeys(name for name in names.split(",") if name))
     if wanted is not None and len(wanted) > NAMES_MAX:
@@ -132,7 +137,8 @@ async def get_series(
     moment = await moment_of(api, job_id, as_of)
     async with transaction(api.pool, readonly=True, snapshot=True) as tx:
         await read_job(tx, job_id)
-        series = await load_series(tx, job_id, wanted, max_points, None if moment is None else moment.metrics)
+        known = None if moment is None else moment.metrics
+        series = await load_series(tx, job_id, wanted, max_points, known, Window(*_bounds(since, until)))
     headers = None if moment is None else {AS_OF_HEADER: moment.text}
     if accept is not None and ARROW in accept:
         return Response(arrow_stream(series), media_type=ARROW, headers=headers)
@@ -141,6 +147,17 @@ async def get_series(
         document["as_of"] = moment.text
     body = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, media_type="application/json", headers=headers)
+
+
+def _bounds(since: datetime | None, until: datetime | None) -> tuple[float, float]:
+    """Unix seconds; a time without a zone is UTC."""
+
+    def seconds(moment: datetime | None, missing: float) -> float:
+        if moment is None:
+            return missing
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+    return seconds(since, -math.inf), seconds(until, math.inf)
 
 
 def columns(series: Series) -> dict[str, Any]:

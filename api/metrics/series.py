@@ -38,6 +38,16 @@ class Series:
     sampled: bool
 
 
+class Window(NamedTuple):
+    """Points of these Unix seconds, inclusive."""
+
+    since: float = -math.inf
+    until: float = math.inf
+
+
+EVERYTHING: Final = Window()
+
+
 class Resume(NamedTuple):
     """Where an attempt goes on: its first step and the epochs done before it; None where nobody said."""
 
@@ -56,9 +66,16 @@ def array_elements(raw: bytes, *, integers: bool = False) -> numpy.typing.NDArra
 
 
 async def load_series(
-    tx: Connection, job_id: int, names: Sequence[str] | None, max_points: int | None, until: int | None = None
+    tx: Connection,
+    job_id: int,
+    names: Sequence[str] | None,
+    max_points: int | None,
+    until: int | None = None,
+    window: Window = EVERYTHING,
 ) -> list[Series]:
     """The named series (all for None), superseded points left out. A name without points gives an empty series.
+
+    Of ``window`` only, which is cut out before it is sampled: whoever looks closer sees more.
 
     With ``until`` as they were when the log stood at that offset: what came later is not there, and supersedes nothing.
     """
@@ -70,7 +87,7 @@ async def load_series(
     parts: dict[str, list[Chunk]] = {name: [] for name in names}
     for row in await queries.chunks(tx, job_id=job_id, names=list(names), until=until):
         parts[row["name"]].append(chunk_of(row, until))
-    return [_series(name, chunks, resumes, max_points) for name, chunks in parts.items()]
+    return [_series(name, chunks, resumes, max_points, window) for name, chunks in parts.items()]
 
 
 class Chunk(NamedTuple):
@@ -99,7 +116,13 @@ def chunk_of(row: Mapping[str, Any], until: int | None) -> Chunk:
     )
 
 
-def _series(name: str, chunks: list[Chunk], resumes: Mapping[int, Resume], max_points: int | None) -> Series:
+def _series(
+    name: str,
+    chunks: list[Chunk],
+    resumes: Mapping[int, Resume],
+    max_points: int | None,
+    window: Window = EVERYTHING,
+) -> Series:
     parts: list[tuple[numpy.typing.NDArray[Any], ...]] = []
     reported = _whole_epochs(chunks)
     for attempt, steps, epochs, *others in chunks:
@@ -114,7 +137,8 @@ def _series(name: str, chunks: list[Chunk], resumes: Mapping[int, Resume], max_p
     steps, epochs, times, values, offsets = (numpy.concatenate(column) for column in zip(*parts, strict=True))
     # By epoch, then step; a report of the whole epoch comes after the epoch's steps; then as the log has them.
     order = numpy.lexsort((offsets, numpy.nan_to_num(steps, nan=numpy.inf), _known(epochs)))
-    total = len(values)
+    order = order[(times[order] >= window.since) & (times[order] <= window.until)]
+    total = len(order)
     if max_points is not None and total > max_points:
         order = order[downsample(values[order], max_points)]
     return Series(name, steps[order], epochs[order], times[order], values[order], total, len(order) < total)

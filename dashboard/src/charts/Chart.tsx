@@ -1,12 +1,12 @@
 /** One chart: series of a job (or of several) along one axis, drawn by uPlot. */
 
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
 import { t, word } from "../text";
 import { formatNumber, formatSpan } from "../text/format";
-import { along, csv, smoothed, type Axis, type Points } from "./points";
+import { along, csv, position, smoothed, type Axis, type Points } from "./points";
 
 export interface ChartOptions {
   axis: Axis;
@@ -23,14 +23,25 @@ export interface ChartProps {
   /** Charts of one key move their cursors together. */
   syncKey: string;
   colorOf: (name: string) => string;
+  /** More points of a part, where the server sampled; by Unix seconds. */
+  closer?: ((names: string[], since: number, until: number) => Promise<Map<string, Points>>) | undefined;
 }
 
+/** So much more than what is looked at is fetched, for the lines that lead out of it. */
+const MARGIN = 0.05;
+const ZOOM_RESTS_MS = 200;
 const HEIGHT_PX = 240;
 
-export function Chart({ title, series, epochSteps, options, syncKey, colorOf }: ChartProps) {
+export function Chart({ title, series: whole, epochSteps, options, syncKey, colorOf, closer }: ChartProps) {
   const holder = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
-  const names = [...series.keys()];
+  const looksAtPart = useRef(false);
+  const resting = useRef<number | undefined>(undefined);
+  const latest = useRef({ whole, closer, epochSteps, axis: options.axis });
+  latest.current = { whole, closer, epochSteps, axis: options.axis };
+  const [part, setPart] = useState<Map<string, Points> | null>(null);
+  const series = part ?? whole;
+  const names = [...whole.keys()];
   const layout = [names.join("\n"), options.axis, options.logScale, options.smoothing > 0].join("|");
   const data = useMemo(
     () => aligned(series, options, epochSteps),
@@ -41,7 +52,8 @@ export function Chart({ title, series, epochSteps, options, syncKey, colorOf }: 
   useEffect(() => {
     const element = holder.current;
     if (element === null) return;
-    const made = new uPlot(settings(names, options, syncKey, colorOf, element.clientWidth), data, element);
+    setPart(null);
+    const made = new uPlot(settings(names, options, syncKey, colorOf, element.clientWidth, zoomed), data, element);
     plot.current = made;
     const watcher = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT_PX }));
     watcher.observe(element);
@@ -55,13 +67,31 @@ export function Chart({ title, series, epochSteps, options, syncKey, colorOf }: 
   useEffect(() => {
     const shown = plot.current;
     if (shown === null) return;
-    const zoomed = shown.scales["x"];
-    const [first, last] = [shown.data[0]?.[0], shown.data[0]?.at(-1)];
     // Whoever looks at a part goes on looking at it while points come.
-    const whole = zoomed === undefined || zoomed.min === first && zoomed.max === last || zoomed.min == null;
-    shown.setData(data, whole);
-    if (!whole) shown.redraw();
+    const { min, max } = shown.scales["x"] ?? {};
+    shown.setData(data, !looksAtPart.current);
+    if (looksAtPart.current && min != null && max != null) shown.setScale("x", { min, max });
   }, [data]);
+
+  /** Drawn is what is known; a moment later what the server knows of this part. */
+  function zoomed(min: number | null, max: number | null) {
+    looksAtPart.current = min !== null;
+    window.clearTimeout(resting.current);
+    if (min === null || max === null) {
+      setPart(null);
+      return;
+    }
+    const now = latest.current;
+    if (now.closer === undefined) return;
+    const times = timesWithin(now.whole, now.axis, now.epochSteps, min, max);
+    if (times === null) return;
+    const { closer: fetchCloser } = now;
+    const margin = (times[1] - times[0]) * MARGIN + 1e-3;
+    resting.current = window.setTimeout(() => {
+      // What was drawn stays where the server does not answer.
+      fetchCloser(names, times[0] - margin, times[1] + margin).then((found) => looksAtPart.current && setPart(found), () => undefined);
+    }, ZOOM_RESTS_MS);
+  }
 
   const last = names.map((name) => `${name} ${formatNumber(series.get(name)?.values.at(-1) ?? NaN)}`).join(", ");
   return (
@@ -101,6 +131,7 @@ function settings(
   syncKey: string,
   colorOf: (name: string) => string,
   width: number,
+  zoomed: (min: number | null, max: number | null) => void,
 ): uPlot.Options {
   const style = getComputedStyle(document.documentElement);
   const ink = style.getPropertyValue("--ink-quiet").trim();
@@ -119,10 +150,41 @@ function settings(
     height: HEIGHT_PX,
     cursor: { sync: { key: syncKey }, drag: { x: true, y: false, uni: 20 } },
     legend: { live: true },
+    hooks: {
+      setSelect: [
+        (plot) => {
+          const { left, width: selected } = plot.select;
+          if (selected > 0) zoomed(plot.posToVal(left, "x"), plot.posToVal(left + selected, "x"));
+        },
+      ],
+      ready: [(plot) => plot.over.addEventListener("dblclick", () => zoomed(null, null))],
+    },
     scales: { x: { time }, y: { distr: options.logScale ? 3 : 1 } },
     axes: [axis, { ...axis, size: 62, values: (_: uPlot, ticks: number[]) => ticks.map((tick) => (tick == null ? "" : formatNumber(tick))) }],
     series: [{ label: t(`axis.${options.axis}`), value: (_: uPlot, x: number | null) => (x === null ? "–" : time ? formatSpan(x) : formatNumber(x)) }, ...lines],
   };
+}
+
+/** When the points that lie between two places of the axis were measured: first and last. */
+function timesWithin(
+  series: ReadonlyMap<string, Points>,
+  axis: Axis,
+  epochSteps: Map<number, number>,
+  min: number,
+  max: number,
+): [number, number] | null {
+  if (axis === "time") return [min, max];
+  let since = Infinity;
+  let until = -Infinity;
+  for (const points of series.values()) {
+    points.times.forEach((time, place) => {
+      const x = position(points, place, axis, epochSteps);
+      if (x === null || x < min || x > max) return;
+      since = Math.min(since, time);
+      until = Math.max(until, time);
+    });
+  }
+  return since <= until ? [since, until] : null;
 }
 
 function savePng(plot: uPlot | null, title: string): void {

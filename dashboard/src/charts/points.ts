@@ -97,7 +97,7 @@ export function along(points: Points, axis: Axis, epochSteps: Map<number, number
   return [xs, ys];
 }
 
-function position(points: Points, place: number, axis: Axis, epochSteps: Map<number, number>): number | null {
+export function position(points: Points, place: number, axis: Axis, epochSteps: Map<number, number>): number | null {
   const step = points.steps[place] ?? null;
   const epoch = points.epochs[place] ?? null;
   if (axis === "time") return points.times[place] ?? null;

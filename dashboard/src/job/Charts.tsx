@@ -14,13 +14,15 @@ export interface ChartsProps {
   series: ReadonlyMap<string, Points>;
   totals?: ReadonlyMap<string, { total: number; sampled: boolean }>;
   syncKey: string;
+  /** More points of a part: for series that the server sampled. */
+  closer?: (names: string[], since: number, until: number) => Promise<Map<string, Points>>;
   first?: Axis;
   /** The title of a series' chart, and what its colour tells apart; by default what `groups` says, and its name. */
   groupOf?: (name: string) => string;
   kindOf?: (name: string) => string;
 }
 
-export function Charts({ series, totals, syncKey, first = "step", groupOf, kindOf = (name) => name }: ChartsProps) {
+export function Charts({ series, totals, syncKey, closer, first = "step", groupOf, kindOf = (name) => name }: ChartsProps) {
   const [axis, setAxis] = useState<Axis>(first);
   const [smoothing, setSmoothing] = useState(0);
   const [logScale, setLogScale] = useState(false);
@@ -88,6 +90,7 @@ export function Charts({ series, totals, syncKey, first = "step", groupOf, kindO
             options={{ axis, logScale, smoothing }}
             syncKey={syncKey}
             colorOf={colorOf}
+            closer={[...members.keys()].some((name) => totals?.get(name)?.sampled) ? closer : undefined}
           />
         ))}
       </div>

@@ -144,4 +144,12 @@ export function useJob(id: number): Followed {
   return { ...shown, reload };
 }
 
+/** The named series between two times (Unix seconds), sampled anew. */
+export async function loadPart(id: number, names: string[], since: number, until: number): Promise<Map<string, Points>> {
+  const iso = (seconds: number) => new Date(seconds * 1000).toISOString();
+  const query = { names: names.join(","), max_points: POINTS_MAX, since: iso(since), until: iso(until) };
+  const answer = await get<{ series: Series[] }>(`/training/jobs/${id}/metrics/series`, query);
+  return new Map(answer.series.map((one) => [one.name, fromAnswer(one)]));
+}
+
 const EMPTY: Points = { steps: [], epochs: [], times: [], values: [] };

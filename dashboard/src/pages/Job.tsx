@@ -13,7 +13,7 @@ import { Machine } from "../job/Machine";
 import { Timeline } from "../job/Timeline";
 import { Past, TimeSlider } from "../job/Past";
 import { Summary } from "../job/Summary";
-import { useJob, type Followed } from "../job/useJob";
+import { loadPart, useJob, type Followed } from "../job/useJob";
 import { t } from "../text";
 
 const TABS = ["overview", "logs", "checkpoints", "artifacts", "system", "events", "config"] as const;
@@ -79,7 +79,12 @@ function Tabs({ id, job, followed }: { id: number; job: Job; followed: Followed 
         ))}
       </div>
       <div id="tab-panel" role="tabpanel" aria-labelledby={`tab-${tab}`}>
-        {tab === "overview" && <Charts series={followed.series} totals={followed.totals} syncKey={`job-${id}`} />}
+        {tab === "overview" && <Charts
+            series={followed.series}
+            totals={followed.totals}
+            syncKey={`job-${id}`}
+            closer={(names, since, until) => loadPart(id, names, since, until)}
+          />}
         {tab === "logs" && <Logs jobId={id} live={followed.lines} />}
         {tab === "checkpoints" && <Checkpoints jobId={id} news={news} />}
         {tab === "artifacts" && <Artifacts jobId={id} news={news} />}

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
-from api.metrics.series import Chunk, Resume, _series, chunk_of
+from api.metrics.series import Chunk, Resume, Window, _series, chunk_of
 
 NONE = math.nan
 ANEW, UNSAID = Resume(0, 0), Resume(None, None)
@@ -71,3 +71,14 @@ def test_what_came_after_an_offset_is_not_there() -> None:
     assert read([chunk(1, 10, *points, until=11)], {}) == [0.1, 0.2]
     assert read([chunk(1, 10, *points, until=9)], {}) == []
     assert read([chunk(1, 10, *points, until=12)], {}) == [0.1, 0.2, 0.3]
+
+
+def test_a_window_is_cut_out_before_it_is_sampled() -> None:
+    points = chunk(1, 0, *((step, 1, float(step)) for step in range(1_000)))
+    timed = points._replace(times=points.steps)
+    seen = _series("train/loss", [timed], {}, 50, Window(100, 129))
+    assert seen.values.tolist() == [float(step) for step in range(100, 130)]
+    assert (seen.total_points, seen.sampled) == (30, False)
+    wider = _series("train/loss", [timed], {}, 50, Window(100))
+    assert wider.sampled and wider.values[0] == 100 and wider.values[-1] == 999 and len(wider.values) <= 50
+    assert _series("train/loss", [timed], {}, None, Window(until=-1)).values.tolist() == []
