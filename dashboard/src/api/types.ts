@@ -13,7 +13,7 @@ export interface Job {
   notes: string | null;
   status: JobStatus;
   state: string;
-  integrity: string | null;
+  integrity: Integrity | null;
   attempt: number;
   retries: number;
   model_name: string | null;
@@ -45,6 +45,27 @@ export interface Job {
   started_at: string | null;
   completed_at: string | null;
   deleted_at: string | null;
+}
+
+export type Integrity = "complete" | "pending" | "incomplete" | "not provable";
+
+export interface IntegrityLine {
+  session: string;
+  sender: string | null;
+  rank: number | null;
+  topic: string;
+  sent: number | null;
+  in_log: number;
+  missing: [number, number][];
+  dropped: { count: number; reason: string }[];
+  read_models: { read_model: string; applied: number; verdict: Integrity }[];
+  verdict: Integrity;
+  reasons: string[];
+}
+
+export interface IntegrityAnswer {
+  integrity: Integrity;
+  attempts: { attempt: number | null; verdict: Integrity; lines: IntegrityLine[] }[];
 }
 
 export interface JobList {

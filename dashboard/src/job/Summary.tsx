@@ -1,8 +1,11 @@
 /** What a job is, in a line, and what it has to say: an error with its advice, a stop that was asked for. */
 
+import type { ComponentChildren } from "preact";
+
 import type { Job } from "../api/types";
 import { Facts, Progress, Status } from "../components/parts";
 import { t } from "../text";
+import { Verdict } from "./IntegrityTable";
 import { formatDuration, formatNumber, formatTime } from "../text/format";
 
 export function Summary({ job }: { job: Job }) {
@@ -17,7 +20,7 @@ export function Summary({ job }: { job: Job }) {
           [t("column.model"), `${job.model_name ?? "–"} · ${job.framework ?? "–"}`],
           [t("job.attempt"), String(job.attempt)],
           [t("column.created"), formatTime(job.created_at)],
-          ...(job.integrity === null ? [] : [[t("job.integrity"), job.integrity] as [string, string]]),
+          ...(job.integrity === null ? [] : [[t("job.integrity"), <Verdict of={job.integrity} />] as [string, ComponentChildren]]),
         ]}
       />
       <Notice job={job} />

@@ -8,6 +8,7 @@ import { Document, Failure, Loading, Panel, Status } from "../components/parts";
 import { Actions } from "../job/Actions";
 import { Charts } from "../job/Charts";
 import { Artifacts, Checkpoints } from "../job/Files";
+import { IntegrityTable } from "../job/IntegrityTable";
 import { Logs } from "../job/Logs";
 import { Machine } from "../job/Machine";
 import { Timeline } from "../job/Timeline";
@@ -16,7 +17,7 @@ import { Summary } from "../job/Summary";
 import { loadPart, useJob, type Followed } from "../job/useJob";
 import { t } from "../text";
 
-const TABS = ["overview", "logs", "checkpoints", "artifacts", "system", "events", "config"] as const;
+const TABS = ["overview", "logs", "checkpoints", "artifacts", "system", "events", "integrity", "config"] as const;
 type Tab = (typeof TABS)[number];
 
 export function JobPage() {
@@ -90,6 +91,7 @@ function Tabs({ id, job, followed }: { id: number; job: Job; followed: Followed 
         {tab === "artifacts" && <Artifacts jobId={id} news={news} />}
         {tab === "system" && <Machine jobId={id} news={news} />}
         {tab === "events" && <Timeline jobId={id} news={news} />}
+        {tab === "integrity" && <IntegrityTable jobId={id} news={news} />}
         {tab === "config" && (
           <>
             <Panel title={t("new.basic")}>
