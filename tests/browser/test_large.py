@@ -28,12 +28,13 @@ async def test_a_job_with_a_hundred_thousand_points(
     page: Page, running: Running, client: httpx.AsyncClient, dataset_id: int
 ) -> None:
     job_id = await runs.start(client, dataset_id, name="Many points")
-    environment = {"JOB_ID": str(job_id), "BACKEND_URL": running.backend_url}
-    await asyncio.to_thread(running.world.run, "-c", REPORT, **environment)
+    await asyncio.to_thread(
+        lambda: running.world.run("-c", REPORT, JOB_ID=str(job_id), BACKEND_URL=running.backend_url)
+    )
 
     async def all_there() -> bool:
         answer = (await client.get(f"training/jobs/{job_id}/metrics/series", params={"max_points": 5})).json()
-        return sum(one["total_points"] for one in answer["series"]) == STEPS * METRICS
+        return bool(sum(one["total_points"] for one in answer["series"]) == STEPS * METRICS)
 
     await eventually(all_there, timeout_s=60)
     began = time.monotonic()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest_asyncio
 
@@ -52,7 +53,7 @@ class Log:
         source = read_topic(self.world.kafka_bootstrap_servers, self.world.topic_prefix, topic)
         return [batch async for batch in source]
 
-    async def letters(self, **wanted: str) -> list[Letter]:
+    async def letters(self, **wanted: Any) -> list[Letter]:
         async with transaction(self.pool, readonly=True) as tx:
             found, total = await find(tx, LetterFilter(**wanted), 100)
         assert total == len(found)
