@@ -19,12 +19,12 @@ from events.envelope import Record
 from events.registry import EVENT_TYPES
 from events.types.vocabulary import JsonObject, utc_text
 from tests.builders import NOON
-from training_sdk.wire import JOB_TOPICS, WireEvent, partition_of
+from training_sdk.wire import JOB_TOPICS, METRICS, WireEvent, partition_of
 
 EXAMPLES: Final = Path(__file__).parent.parent / "events" / "examples"
 OFFSET_STEP: Final = 10
 """Between two records of the log there is room for those that were sent again."""
-EVENTS_MAX: Final = 30
+PARTS_MIN, PARTS_MAX = 6, 20
 
 Data = st.SearchStrategy[JsonObject]
 number = st.integers(0, 6)
@@ -58,7 +58,7 @@ def reports(draw: st.DrawFn) -> JsonObject:
     return {
         "phase": draw(st.sampled_from(("val", "val", "train", "test"))),
         "steps": [None if whole else draw(number) for _ in range(rows)],
-        "epochs": [draw(maybe) for _ in range(rows)],
+        "epochs": [draw(st.sampled_from((1, 2, 3, None))) for _ in range(rows)],
         "times": [NOON.timestamp() + draw(number) for _ in range(rows)],
         "values": {name: [draw(value) for _ in range(rows)] for name in names},
     }
@@ -119,6 +119,19 @@ BROKEN: Final[tuple[dict[str, Any], ...]] = (
 )
 
 
+OFTEN: Final = {
+    "training.metrics.reported.v1": 24,
+    "training.session.opened.v1": 3,
+    "training.session.opened.v2": 3,
+    "training.log.written.v1": 12,
+    "training.heartbeat.sent.v1": 6,
+    "training.system.sampled.v1": 6,
+    "training.artifact.saved.v1": 6,
+    "training.checkpoint.saved.v2": 6,
+}
+"""What a topic is for comes more often than the rest: a purge ends what there is to see of a job."""
+
+
 @dataclass(frozen=True, slots=True)
 class Said:
     """An event and its way into the log: how many later ones overtake it, and after how many it is there again.
@@ -163,10 +176,9 @@ def types_of(topic: str) -> list[str]:
 
 def said_on(topic: str) -> st.SearchStrategy[Said]:
     types = types_of(topic)
-    # What a topic is for comes more often than the rest.
-    often = [name for name in types if name.startswith(("training.metrics", "training.session.opened"))]
+    often = [name for name in types for _ in range(OFTEN.get(name, 1))]
     if topic in JOB_TOPICS:
-        keys: tuple[str, ...] = ("25", "25", "25", "26", "27")
+        keys: tuple[str, ...] = ("25", "25", "26", "26", "27")
     else:
         keys = tuple(sorted({example_of(name)["key"] for name in types if not name.startswith("training.session")}))
 
@@ -174,7 +186,7 @@ def said_on(topic: str) -> st.SearchStrategy[Said]:
         return st.builds(
             Said,
             key=st.sampled_from(keys),
-            attempt=st.sampled_from((1, 1, 1, 1, 2, 2, 3, 0)),
+            attempt=st.sampled_from((1,) * 12 + (2, 2, 3, 0)),
             rank=st.integers(0, 1),
             sender=st.sampled_from(("sdk", "outbox")),
             seconds=st.integers(0, 600),
@@ -187,14 +199,43 @@ def said_on(topic: str) -> st.SearchStrategy[Said]:
             again_after=st.sampled_from(((), (), (0,), (1,), (3, 7))),
         )
 
-    return st.sampled_from([*types, *often * 4]).flatmap(of_type)
+    return st.sampled_from(often).flatmap(of_type)
+
+
+@st.composite
+def watched_run(draw: st.DrawFn) -> list[Said]:
+    """An attempt as a trainer reports it, that early stopping watches: epochs in order, validation after training."""
+    sender: dict[str, Any] = {
+        "key": draw(st.sampled_from(("25", "26"))),
+        "attempt": draw(st.sampled_from((1, 1, 2))),
+        "rank": 0,
+        "sender": "sdk",
+        "seconds": draw(st.integers(0, 600)),
+    }
+    again = st.sampled_from(((), (0,), (2,)))
+    data: JsonObject = {"sender": "sdk", "early_stopping": {"metric": "mAP50", "patience": 3}}
+    if (resumed := draw(maybe)) is not None:
+        data["resume_epoch"] = resumed
+    run = [Said(type="training.session.opened.v2", data=data, again_after=draw(again), **sender)]
+    values = draw(st.lists(st.sampled_from((0.1, 0.4, 0.5, 0.55, "NaN")), min_size=2, max_size=6))
+    for epoch, validated in enumerate(values, start=(resumed or 0) + 1):
+        reports = [("train", epoch, {"loss": [0.5]}), ("val", None, {"mAP50": [validated]})]
+        if draw(st.booleans()):
+            reports.append(("val", None, {"mAP50": [0.3]}))  # once more: the last one counts
+        for phase, step, columns in reports:
+            place: JsonObject = {"phase": phase, "steps": [step], "epochs": [epoch], "times": [0.0]}
+            overtaken, sent_again = draw(st.sampled_from((0, 0, 0, 0, 2))), draw(again)
+            said = Said(type="training.metrics.reported.v1", data={**place, "values": columns}, **sender)
+            run.append(replace(said, overtaken_by=overtaken, again_after=sent_again))
+    return run
 
 
 def histories(topic: str) -> st.SearchStrategy[History]:
-    """Long ones as often as short ones: a list without a length is mostly short."""
-    said = said_on(topic)
-    lists = st.integers(0, EVENTS_MAX).flatmap(lambda size: st.lists(said, min_size=size, max_size=size))
-    return lists.map(lambda found: history_of(topic, found))
+    anything = said_on(topic).map(lambda one: [one])
+    part = anything if topic != METRICS else st.one_of(anything, watched_run())
+    # Few events have little to disagree about, and Hypothesis begins with none.
+    lists = st.lists(part, min_size=PARTS_MIN, max_size=PARTS_MAX)
+    return lists.map(lambda parts: history_of(topic, [one for said in parts for one in said]))
 
 
 def history_of(topic: str, said: Sequence[Said]) -> History:

@@ -30,7 +30,7 @@ from projections.runtime.versions import create_missing, create_version
 from tests.histories import History, histories
 from tests.services import Services
 
-FEW, MANY = 6, 40
+FEW, MANY = 8, 40
 COMMON: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [
