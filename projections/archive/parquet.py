@@ -20,13 +20,11 @@ from training_sdk import wire
 from training_sdk.replay.columns import (
     ARCHIVE_SCHEMA,
     COMPRESSION,
+    PART,
     ROW_GROUP_BYTES_MAX,
     ROW_GROUP_ROWS_MAX,
     UNREADABLE,
 )
-
-PART: Final = b"epochlog.part"
-"""Key of what each file says about its part: the names of all its files, with the rows each was written with."""
 
 FORGOTTEN: Final = b"epochlog.forgotten"
 """Key of the ranges of offsets of which the file held a record that was forgotten."""

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from typing import Any, Final
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,7 +19,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from training_sdk.replay.columns import UNREADABLE, ArchiveObject, parse_key
+from training_sdk.replay.columns import PART, UNREADABLE, ArchiveObject, parse_key
 from training_sdk.replay.event import EPOCH, Record
 from training_sdk.replay.kafka import Chunk, LogUnreadable
 from training_sdk.replay.selection import Selection
@@ -66,6 +67,25 @@ class Archive:
                     continue
                 found.append(StoredObject(name, item.size or 0, item.etag))
         return sorted(found, key=lambda stored: _place(stored.name))
+
+    def finished(self, objects: Sequence[StoredObject]) -> list[StoredObject]:
+        """These files without a partition's last part while it is being written: some of its files are not there yet.
+
+        ``objects`` are all files of their partitions, in order. Raises LogUnreadable.
+        """
+        left: list[StoredObject] = []
+        for _, of_partition in groupby(objects, key=lambda stored: stored.name.partition):
+            parts = [list(part) for _, part in groupby(of_partition, key=lambda stored: _part(stored.name))]
+            *before, last = parts
+            left += [stored for part in before for stored in part]
+            if self._names_of_part(last[0]) <= {stored.name.key for stored in last}:
+                left += last
+        return left
+
+    def _names_of_part(self, stored: StoredObject) -> set[str]:
+        with _readable(stored.name.key):
+            says = pq.read_metadata(self._open(stored)).metadata or {}
+            return set(orjson.loads(says.get(PART, b"{}")))
 
     def read(self, objects: Sequence[StoredObject], selection: Selection, below: Mapping[int, int]) -> Iterator[Chunk]:
         """The records of these files, each partition's in log order, up to, not including, the offsets ``below``.

@@ -23,6 +23,9 @@ ROW_GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
 
 COMPRESSION: Final = "zstd"
 
+PART: Final = b"epochlog.part"
+"""Key of what each file says about its part: the names of all its files, with the rows each was written with."""
+
 TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 HEADERS: Final = pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))
 

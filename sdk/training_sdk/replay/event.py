@@ -11,6 +11,7 @@ from training_sdk import documents, upcasters, wire
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 JOB_ID_DIGITS_MAX: Final = 18
+INT32_MAX: Final = 2**31 - 1
 BLOCK: Final = 4_096
 
 
@@ -90,6 +91,8 @@ def event_of(record: Record) -> Event:
         job_id = _job_id(message)
         time = _time(message)
         data = _data(message)
+        if max(message.attempt, message.rank) > INT32_MAX:
+            raise ValueError(f"attempt {message.attempt}, rank {message.rank}: one of them is out of range")
     except ValueError as error:
         return Event(record=record, problem=str(error))
     return Event(

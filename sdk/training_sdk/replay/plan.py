@@ -91,6 +91,11 @@ class Sources:
             return TopicPlan(topic, [], below, spans)
         listed = [] if self.archive is None else self.archive.objects(topic)
         found = [item for item in listed if item.name.partition in older]
+        if self.archive is not None:
+            # Below where Kafka begins every part is finished; where Kafka is not read, the last may be in the making.
+            found = [item for item in found if item.name.partition in below] + self.archive.finished(
+                [item for item in found if item.name.partition not in below]
+            )
         _tell_holes(topic, found, older, below, selection)
         chosen = [
             item

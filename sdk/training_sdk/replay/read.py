@@ -85,7 +85,10 @@ class Replay(Frame):
                         bar.update(chunk.passed)
 
     def scan(self) -> pl.LazyFrame:
-        """As of every Frame; conditions on columns of the archive's files also decide which of them are read."""
+        """As of every Frame; conditions on columns of the archive's files also decide which of them are read.
+
+        Where no column of the data is used, data of the archive are not looked at: whether they are JSON is not said.
+        """
 
         def source(
             columns: list[str] | None, predicate: pl.Expr | None, rows_max: int | None, batch_rows: int | None

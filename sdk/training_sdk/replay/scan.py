@@ -11,6 +11,7 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
+import pyarrow as pa
 
 from training_sdk.replay.archive import StoredObject
 from training_sdk.replay.columns import ARCHIVE_SCHEMA, UNREADABLE
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 SHARED: Final = frozenset(ARCHIVE_SCHEMA.names) & frozenset(EVENT_SCHEMA.names) - {"headers", "value"}
 """Columns that mean the same in a file and in the frame of events."""
+
+FRAME: Final = polars_of(pa.RecordBatch.from_pylist([], EVENT_SCHEMA)).schema
 
 _RECORD: Final = ("topic", "partition", "offset", "append_time", "key", "headers", "value")
 _NUMBERS: Final = ("session", "topic", "seq")
@@ -47,7 +50,7 @@ def _frames(
     replay: Replay, sources: Sources, columns: list[str] | None, predicate: pl.Expr | None
 ) -> Iterator[pl.DataFrame]:
     conditions = [] if predicate is None else conjuncts(predicate)
-    shared = [condition for condition in conditions if SHARED.issuperset(condition.meta.root_names())]
+    shared = [condition for condition in conditions if _goes_down(condition)]
     used = set(EVENT_SCHEMA.names if columns is None else columns)
     used.update(*(condition.meta.root_names() for condition in conditions))
     for plan in replay.plans(sources):
@@ -79,6 +82,16 @@ def _file_frames(
     wanted = _selected(replay.selection, plan, chosen)
     rows = rows.filter(*wanted, *conditions).select(_RECORD if whole else sorted(SHARED))
     yield from rows.collect_batches(maintain_order=True)
+
+
+def _goes_down(condition: pl.Expr) -> bool:
+    """Whether it may be asked of a file's rows.
+
+    A row that its headers call an event may be none when its data are read, and then says nothing of itself: what holds
+    for such a row is asked when the data were read.
+    """
+    nothing = pl.DataFrame({name: [None] for name in SHARED}, schema={name: FRAME[name] for name in SHARED})
+    return SHARED.issuperset(condition.meta.root_names()) and nothing.filter(condition).is_empty()
 
 
 def storage_options(settings: RunSettings) -> dict[str, str]:
