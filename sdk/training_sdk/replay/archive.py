@@ -170,7 +170,9 @@ def _readable(name: str) -> Iterator[None]:
     except (MinioException, urllib3.exceptions.HTTPError, pa.ArrowException, ValueError) as error:
         if isinstance(error, S3Error) and error.code in ("PreconditionFailed", "NoSuchKey"):
             raise LogUnreadable(f"{name} was rewritten while it was read; read again") from error
-        raise LogUnreadable(f"the archive cannot be read: {name}: {error}") from error
+        raise LogUnreadable(
+            f"the archive cannot be read: {name}: {error}; source='kafka' reads what Kafka has without it"
+        ) from error
 
 
 def wanted(objects: Iterable[StoredObject], selection: Selection, topic: str) -> list[StoredObject]:

@@ -54,10 +54,8 @@ class Sources:
         if source == "auto" and not (settings.kafka_bootstrap_servers or settings.s3_endpoint):
             raise SettingsError("neither KAFKA_BOOTSTRAP_SERVERS nor S3_ENDPOINT is set; `make env` prints both")
         if source == "archive" or (source == "auto" and settings.s3_endpoint):
-            archive = Archive(open_store(settings), settings.archive_bucket)
-            if archive.exists():
-                self.archive = archive
-            elif source == "archive":
+            self.archive = Archive(open_store(settings), settings.archive_bucket)
+            if source == "archive" and not self.archive.exists():
                 raise SettingsError(
                     f"bucket {settings.archive_bucket!r} is not there; EPOCHLOG_ARCHIVE_BUCKET names the archive's"
                 )
@@ -79,21 +77,23 @@ class Sources:
         Warns HistoryIncomplete. Raises LogUnreadable.
         """
         spans: dict[int, Span] = {}
-        if self.kafka is not None:
-            if self.kafka.has_topic(topic):
-                spans = self.kafka.spans(topic, selection)
-            elif self.archive is None:
-                raise LogUnreadable(f"{self.kafka} has no such topic; is EPOCHLOG_TOPIC_PREFIX right? wanted: {topic}")
+        in_kafka = self.kafka is not None and self.kafka.has_topic(topic)
+        if self.kafka is not None and in_kafka:
+            spans = self.kafka.spans(topic, selection)
         below = {number: span.beginning for number, span in spans.items()}
         # A partition whose first wanted record lies in Kafka wants nothing of the archive.
         older = [number for number in selection.partitions(topic) if _reaches_back(spans.get(number))]
+        # The store is asked for nothing as long as Kafka has all of it.
+        archive = self.archive if older and self.archive is not None and self.archive.exists() else None
+        if self.kafka is not None and not in_kafka and archive is None:
+            raise LogUnreadable(f"{self.kafka} has no such topic; is EPOCHLOG_TOPIC_PREFIX right? wanted: {topic}")
         if alone or not older:
             return TopicPlan(topic, [], below, spans)
-        listed = [] if self.archive is None else self.archive.objects(topic)
-        found = [item for item in listed if item.name.partition in older]
-        if self.archive is not None:
+        found: list[StoredObject] = []
+        if archive is not None:
+            found = [item for item in archive.objects(topic) if item.name.partition in older]
             # Below where Kafka begins every part is finished; where Kafka is not read, the last may be in the making.
-            found = [item for item in found if item.name.partition in below] + self.archive.finished(
+            found = [item for item in found if item.name.partition in below] + archive.finished(
                 [item for item in found if item.name.partition not in below]
             )
         _tell_holes(topic, found, older, below, selection)

@@ -233,6 +233,10 @@ async def test_a_topic_that_is_nowhere_is_said_with_the_setting_to_look_at(log: 
         list(read_events(METRICS, source="kafka", settings=elsewhere))
     with pytest.raises(LogUnreadable, match=r"Kafka at 127\.0\.0\.1:1 cannot be read"):
         list(read_events(METRICS, source="kafka", settings={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}))
+    with pytest.raises(LogUnreadable, match="EPOCHLOG_TOPIC_PREFIX"):
+        list(read_events(METRICS, settings={**elsewhere, "EPOCHLOG_ARCHIVE_BUCKET": "nothing"}))
+    # Nothing of the archive is needed, so its store need not be there.
+    assert list(read_events(METRICS, settings={**log.environment(), "S3_ENDPOINT": "http://127.0.0.1:1"})) == []
     with pytest.raises(SettingsError, match="EPOCHLOG_ARCHIVE_BUCKET"):
         list(
             read_events(METRICS, source="archive", settings={**log.environment(), "EPOCHLOG_ARCHIVE_BUCKET": "nothing"})

@@ -14,7 +14,14 @@ from aiokafka import AIOKafkaProducer
 from producers.database import Pool, open_pool
 from projections.archive.forget import forget_job
 from projections.archive.store import Store
-from tests.integration.projections.archiving import archive_all, expire, in_bucket, publish, settings_of, some_events
+from tests.integration.projections.archive.archiving import (
+    archive_all,
+    expire,
+    in_bucket,
+    publish,
+    settings_of,
+    some_events,
+)
 from tests.services import World
 from training_sdk.replay import LogUnreadable, archive, logs, metrics, read_events
 from training_sdk.wire import LOGS, METRICS, partition_of
