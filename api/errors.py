@@ -97,6 +97,13 @@ def add_error_handlers(app: FastAPI) -> None:
         detail = "a service behind the API does not answer; nothing was changed, try again"
         return problem_details(503, detail, request.url.path, headers={"Retry-After": "1"})
 
+    @app.exception_handler(asyncpg.InsufficientResourcesError)
+    async def exhausted(request: Request, error: asyncpg.InsufficientResourcesError) -> Response:
+        logger.error("%s %s: %r", request.method, request.url.path, error)
+        what = "disk is full" if isinstance(error, asyncpg.DiskFullError) else "server is out of a resource"
+        detail = f"the database's {what}; nothing was changed, try again when there is room"
+        return problem_details(503, detail, request.url.path, headers={"Retry-After": "10"})
+
     for kind in (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError):
         app.add_exception_handler(kind, unavailable)
     for other in (PublishFailed, ConnectionError, TimeoutError):

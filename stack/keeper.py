@@ -210,8 +210,13 @@ class Keeper:
             return
         path = state_file(self.settings)
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
+        try:
+            temporary.write_text(text)
+            temporary.replace(path)
+        except OSError as error:
+            # A full disk is no reason to stop what still runs; the next look tries again.
+            logger.warning("%s cannot be written: %s", path, error)
+            return
         self._written = text
 
 

@@ -88,11 +88,16 @@ async def rebuild(builder: Builder, *, only_if_equal: bool = False, quiet: bool 
 async def flip_back(builder: Builder, *, quiet: bool = False) -> Rebuilt:
     """The retired version gets what the log brought meanwhile and becomes live again; the live one is retired.
 
+    The live one may be of newer code, whose workers must have been stopped: this is how an upgrade is taken back.
+
     Raises WrongVersion when there is no retired version or it is of other code, and what Builder.catch_up raises.
     """
     pool, projection = builder.pool, builder.projection
     async with the_only_builder(pool, projection) as connection:
-        live, retired = await require_live(connection, projection), await retired_version(connection, projection)
+        live = await require_live(connection, projection, any_version=True)
+        if live.version < projection.version:
+            await require_live(connection, projection)
+        retired = await retired_version(connection, projection)
         if retired is None:
             raise WrongVersion(f"read model {projection.name} has no version to flip back to")
         if retired.version != projection.version:

@@ -17,11 +17,13 @@ from events.types.checkpoints import CheckpointSaved
 from producers.database import Pool, open_pool, transaction
 from producers.kafka.publisher import KafkaPublisher
 from projections.registry import MLFLOW, PROJECTIONS, Projection, projection_named
+from projections.replays.rebuild import flip_back
 from projections.runtime import build
 from projections.runtime.apply import Applied, apply_batch
-from projections.runtime.build import bring_up_to_date
+from projections.runtime.build import Builder, bring_up_to_date
 from projections.runtime.offset_reads import offsets_in
 from projections.runtime.replay import read_topic
+from projections.runtime.source import log_records
 from projections.runtime.versions import WrongVersion
 from tests.builders import event, wire
 from tests.running import Running, create_job, register_dataset
@@ -110,6 +112,20 @@ async def test_a_batch_of_the_older_worker_and_the_switch_wait_for_each_other(
         assert await schemas(pool) == [(LIVE.version, "live"), (NEWER.version, "building")]
     await building
     assert await schemas(pool) == [(LIVE.version, "retired"), (NEWER.version, "live")]
+
+
+async def test_an_upgrade_is_taken_back_by_the_older_code_and_made_again(pool: Pool, migrated_world: World) -> None:
+    await build_it(pool, migrated_world)
+    await follow(pool, migrated_world, NEWER)
+    older = Builder(pool, LIVE, log_records(migrated_world.kafka_bootstrap_servers, migrated_world.topic_prefix))
+    await flip_back(older, quiet=True)
+    assert await schemas(pool) == [(LIVE.version, "live"), (NEWER.version, "retired")]
+    assert await seen(pool) == 3 * SAVED
+    with pytest.raises(WrongVersion, match="run: python -m projections migrate"):
+        await follow(pool, migrated_world, NEWER)
+    await build_it(pool, migrated_world)
+    assert await schemas(pool) == [(LIVE.version, "retired"), (NEWER.version, "live")]
+    assert await seen(pool) == 3 * SAVED
 
 
 async def test_a_build_that_was_cut_goes_on_and_two_at_once_build_one(

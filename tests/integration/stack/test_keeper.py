@@ -32,6 +32,23 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.from_env({**os.environ, "EPOCHLOG_DATA_DIR": str(tmp_path)})
 
 
+async def test_a_state_file_that_cannot_be_written_stops_no_service(settings: Settings) -> None:
+    async with kept(settings, Service("sleeper", program(SLEEPER))) as keeper:
+        sleeper = keeper.services["sleeper"]
+        await eventually(lambda: sleeper.process is not None and sleeper.state == "running", what="it runs")
+        # As on a full disk: nothing can be put in its place.
+        blocked = settings.data_dir / "stack.tmp"
+        blocked.mkdir()
+        sleeper.detail = "something new to write down"
+        written = (settings.data_dir / "stack.json").read_text()
+        keeper._write_state()
+        assert (settings.data_dir / "stack.json").read_text() == written
+        blocked.rmdir()
+        sleeper.detail = "and newer"
+        await eventually(lambda: "and newer" in (settings.data_dir / "stack.json").read_text(), what="it is written")
+        assert sleeper.process is not None and sleeper.process.poll() is None
+
+
 @contextlib.asynccontextmanager
 async def kept(settings: Settings, *services: Service) -> AsyncIterator[Keeper]:
     keeper = Keeper(settings, services)
