@@ -12,11 +12,12 @@ from producers.database import Pool, open_pool, transaction
 from projections.archive.check import check
 from projections.archive.log_reader import LogReader
 from projections.archive.reading import Archive, history_records
-from projections.registry import CORE, EARLY_STOP, of_process
+from projections.registry import CORE, EARLY_STOP, of_process, projection_named
 from projections.replays.rebuild import rebuild
 from projections.replays.verify import verify
 from projections.runtime.apply import apply_batch
 from projections.runtime.build import Builder
+from projections.runtime.source import log_records as in_log
 from tests.builders import event, job_created, job_started, log_written, metrics_reported, session_opened
 from tests.given import all_rows
 from tests.integration.projections.archive.archiving import (
@@ -104,5 +105,34 @@ async def test_an_archived_job_is_purged_and_a_rebuild_from_the_archive_ends_wit
             for model in READ_MODELS:
                 view = f"{model.name.replace('-', '_')}_purged_jobs"
                 assert await tx.fetch(f"SELECT job_id, requested_by FROM {view}") == [(25, "ann")], model.name
+    finally:
+        await pool.close()
+
+
+async def test_a_version_that_is_kept_to_switch_back_to_forgets_the_job_or_goes(migrated_world: World) -> None:
+    world = migrated_world
+    pool = await open_pool(world.database_url, size_max=8)
+    try:
+        await publish(world, [*a_run(25, MARKER, "0f"), *a_run(26, "kept", "0e")])
+        await apply_log(pool, world)
+        records = in_log(world.kafka_bootstrap_servers, world.topic_prefix)
+        for name in ("jobs", "logs"):
+            assert (await rebuild(Builder(pool, projection_named(name), records), quiet=True)).flipped
+        async with pool.acquire() as connection:
+            kept = "SELECT schema_name FROM write.read_models WHERE state = 'retired' AND projection = $1"
+            jobs, logs = [await connection.fetchval(kept, name) for name in ("jobs", "logs")]
+            of_older_code = "UPDATE write.read_models SET version = version - 1 WHERE schema_name = $1"
+            await connection.execute(of_older_code, jobs)
+            messages = f'SELECT message FROM "{logs}".training_logs'
+            assert {row["message"] for row in await connection.fetch(messages)} == {MARKER, "kept"}
+        purge = JobPurged(requested_by="ann")
+        await publish(world, [event(purge, job_id=25, session="ab" * 16, topic=topic) for topic in JOB_TOPICS])
+        await apply_log(pool, world)
+        async with pool.acquire() as connection:
+            assert {row["message"] for row in await connection.fetch(messages)} == {"kept"}
+            assert await connection.fetchval(f'SELECT count(*) FROM "{logs}".purged_jobs') == 1
+            assert await connection.fetchval("SELECT to_regnamespace($1)", jobs) is None
+            assert await connection.fetchval(kept, "jobs") is None
+        assert MARKER not in repr(await all_rows(pool))
     finally:
         await pool.close()
