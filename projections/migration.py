@@ -5,6 +5,7 @@ from __future__ import annotations
 from producers.database import connect, open_pool
 from producers.kafka.create_topics import create_topics
 from producers.migrate import begins_elsewhere, forget_lost_read_models, migrate, raise_ids
+from projections.archive import ledger
 from projections.archive.reading import Archive, history_records
 from projections.first_build import build_missing
 from projections.registry import MLFLOW, PROJECTIONS, projection_named
@@ -52,6 +53,9 @@ async def migrate_all(settings: Settings) -> list[str]:
             datasets = await highest_key(servers, prefix, DATASETS)
             await raise_ids(connection, job_id=jobs, dataset_id=datasets)
         made, built = await _build(settings)
+        if moved or made:
+            # By now the archive is known, which may hold jobs that the log dropped.
+            await raise_ids(connection, job_id=await ledger.queries.highest_job(connection), dataset_id=0)
         done += [f"read model {name}" for name in made]
         done += [f"read model {name}, built anew" for name in built]
     finally:

@@ -56,6 +56,9 @@ async def _adopt_place(
     archive: Archive, connection: Connection, place: Place, unknown: Sequence[ArchiveObject]
 ) -> list[Part]:
     adopted: list[Part] = []
+    # An archiver may have written some of them while the bucket was listed.
+    known = {row["key"] for row in await ledger.queries.keys_of_topic(connection, topic=place[0])}
+    unknown = [name for name in unknown if name.key not in known]
     reached = await ledger.next_offset(connection, place)
     for first, following in sorted({(name.first_offset, name.next_offset) for name in unknown}):
         names = [name for name in unknown if (name.first_offset, name.next_offset) == (first, following)]

@@ -1,10 +1,11 @@
-"""``python -m projections archive verify | repair``: exit code 0 when all is whole, 1 when not, 2 if it cannot tell."""
+"""``python -m projections archive verify | repair | retention``. Exit code 2: nothing could be looked at."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from events.topics import TOPIC_NAMES
@@ -25,12 +26,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, text in helps.items():
         verb = verbs.add_parser(name, help=text, description=text)
         verb.add_argument("--topic", choices=TOPIC_NAMES, action="append", help="only this one; may be repeated")
+    text = "let Kafka drop what is older than DAYS of the topics that it keeps for ever, if the archive has it, checked"
+    retention = verbs.add_parser("retention", help=text, description=f"{text}. Exit code 0: set; 1: refused.")
+    retention.add_argument("days", metavar="DAYS", help="a number, or: for-ever")
+    retention.add_argument("--topic", choices=TOPIC_NAMES, action="append", help="only this one; may be repeated")
 
 
 def main(options: argparse.Namespace, settings: Settings) -> int:
-    topics = options.topic or list(TOPIC_NAMES)
+    """Run the verb that ``options`` names. Returns the exit code."""
     try:
-        report = asyncio.run(_check(settings, topics, repair=options.archive_verb == "repair"))
+        if options.archive_verb == "retention":
+            return asyncio.run(_retention(options, settings))
+        return _checked(options, settings)
     except Exception as error:
         from projections.archive.archiver import transient
 
@@ -38,6 +45,11 @@ def main(options: argparse.Namespace, settings: Settings) -> int:
             raise
         print(f"the archive cannot be looked at: {error or repr(error)}", file=sys.stderr)
         return 2
+
+
+def _checked(options: argparse.Namespace, settings: Settings) -> int:
+    topics = options.topic or list(TOPIC_NAMES)
+    report = asyncio.run(_check(settings, topics, repair=options.archive_verb == "repair"))
     for line in report.repaired:
         print(f"repaired  {line}")
     for line in report.differences:
@@ -63,3 +75,36 @@ async def _check(settings: Settings, topics: list[str], *, repair: bool) -> Repo
     finally:
         await log.stop()
         await pool.close()
+
+
+async def _retention(options: argparse.Namespace, settings: Settings) -> int:
+    from projections.archive.log_reader import LogReader
+    from projections.archive.reading import Archive
+    from projections.archive.retention import DAYS_MIN, KEPT_FOR_EVER, keep_for, not_safe
+
+    topics = options.topic or list(KEPT_FOR_EVER)
+    if set(topics) - set(KEPT_FOR_EVER):
+        print(f"only topics that are kept for ever can be shortened: {', '.join(KEPT_FOR_EVER)}", file=sys.stderr)
+        return 1
+    if options.days == "for-ever":
+        await keep_for(settings, topics, None)
+        print(f"kept for ever: {', '.join(topics)}")
+        return 0
+    if not options.days.isdigit() or int(options.days) < DAYS_MIN:
+        print(f"DAYS is {options.days!r}; wanted for-ever, or a number of at least {DAYS_MIN}", file=sys.stderr)
+        return 1
+    pool = await open_pool(settings.database_url, size_max=2, name="epochlog archive retention")
+    log = LogReader(settings)
+    try:
+        await log.start()
+        problems = await not_safe(Archive.of(pool, settings), log, topics, int(options.days), datetime.now(UTC))
+    finally:
+        await log.stop()
+        await pool.close()
+    for line in problems:
+        print(f"REFUSED {line}", file=sys.stderr)
+    if problems:
+        return 1
+    await keep_for(settings, topics, int(options.days))
+    print(f"kept for {options.days} days: {', '.join(topics)}")
+    return 0

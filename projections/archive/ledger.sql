@@ -90,3 +90,11 @@ SELECT topic, partition, next_offset, checked_at FROM write.archive_checks;
 
 -- name: keys_of_topic
 SELECT key FROM write.archive_objects WHERE topic = :topic;
+
+-- name: archiver_lives$
+SELECT EXISTS (
+    SELECT 1 FROM write.workers WHERE process = 'projections-archive' AND seen_at > now() - interval '1 minute'
+);
+
+-- name: highest_job$
+SELECT COALESCE(max(job_id), 0) FROM write.archive_objects, unnest(job_ids) AS job_id;

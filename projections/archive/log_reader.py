@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -57,6 +58,15 @@ class LogReader:
         places = [self._topic_partition((topic, number)) for topic in topics for number in range(PARTITIONS)]
         ends = await self._consumer.end_offsets(places)
         return {(place.topic.removeprefix(self._prefix), place.partition): end for place, end in ends.items()}
+
+    async def first_since(self, topics: Sequence[str], moment: datetime) -> dict[Place, int]:
+        """The first offset that was appended at ``moment`` or later, by place; the end where none was."""
+        found = dict(await self.ends(topics))
+        wanted = {self._topic_partition(place): int(moment.timestamp() * 1000) for place in found}
+        for source, answer in (await self._consumer.offsets_for_times(wanted)).items():
+            if answer is not None:
+                found[source.topic.removeprefix(self._prefix), source.partition] = answer.offset
+        return found
 
     async def earliest(self, place: Place) -> int:
         """The first offset that the log still has."""
