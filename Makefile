@@ -53,6 +53,7 @@ lint: install ## style, types, import rules, generated files
 	$(PYTHON) -m mypy .
 	.venv/bin/lint-imports
 	$(PYTHON) -m events --check
+	$(PYTHON) -m stack.monitoring --check
 
 format: install ## mend style
 	$(PYTHON) -m ruff check --fix .
@@ -60,6 +61,7 @@ format: install ## mend style
 
 docs: install ## write what is generated from the event registry
 	$(PYTHON) -m events
+	$(PYTHON) -m stack.monitoring
 
 benchmarks: install ## measure beside Trackio and MLflow
 	$(PYTHON) -m benchmarks

@@ -1,6 +1,7 @@
 """Programs that tests use and no wheel brings: ``python -m stack.test_tools`` installs their Debian packages.
 
 Where it may (root and apt-get), else one line says what to install, and the tests that want it say so, too.
+Prometheus is only unpacked: its package starts a daemon.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import shutil
 from typing import Final
 
+from stack import prometheus_tools
 from stack.install import apt_install
 
 TOOLS: Final = {
@@ -23,6 +25,10 @@ def main() -> int:
                 apt_install(packages, why)
             except SystemExit as failure:
                 print(failure.code)
+    try:
+        prometheus_tools.main()
+    except SystemExit as failure:
+        print(failure.code)
     return 0
 
 
