@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
 from producers.database import Pool, connect
-from producers.kafka.keeping import read_keeping
 from producers.migrate import raise_ids
 from projections.archive import ledger
 from projections.archive.log_reader import LogReader
@@ -14,7 +16,7 @@ from projections.archive.retention import keep_for, not_safe
 from projections.archive.store import Store
 from tests.integration.projections.archive.archiving import archive_all, checked, publish, settings_of, some_events
 from tests.services import World
-from training_sdk.wire import JOBS, LOGS, METRICS, partition_of
+from training_sdk.wire import JOBS, METRICS, partition_of
 
 PARTITION = partition_of(b"25")
 # All that is in the log now is older than a week.
@@ -54,25 +56,27 @@ async def test_records_are_dropped_only_when_they_are_archived_and_checked(pool:
     assert await problems(world, pool) == []
 
 
-async def test_a_topics_other_settings_stay_as_they_are(migrated_world: World) -> None:
-    world = migrated_world
-    settings = settings_of(world)
-    before = await read_keeping(settings.kafka_bootstrap_servers, world.topic_prefix, [JOBS, LOGS])
-    await keep_for(settings, [JOBS], 30)
-    after = await read_keeping(settings.kafka_bootstrap_servers, world.topic_prefix, [JOBS, LOGS])
-    assert after[JOBS].retention == timedelta(days=30)
-    assert after[LOGS] == before[LOGS]
-    await publish(world, some_events(25))
-    # Its clock is still the broker's, which is a setting of the topic, too.
-    log = LogReader(settings)
-    await log.start()
+async def own_settings(world: World, topic: str) -> dict[str, str]:
+    """What was set on the topic itself."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka_bootstrap_servers)
+    await admin.start()
     try:
-        (first, *_), _ = await log.read((JOBS, PARTITION), 0, 3)
-        assert abs(first.timestamp_ms / 1000 - datetime.now(UTC).timestamp()) < 3600
+        wanted = ConfigResource(ConfigResourceType.TOPIC, world.topic_prefix + topic)
+        (answer,) = await admin.describe_configs([wanted])
     finally:
-        await log.stop()
+        await admin.close()
+    return {entry[0]: entry[1] for entry in answer.resources[0][4] if entry[3] == 1}
+
+
+async def test_a_topics_other_settings_stay_as_they_are(migrated_world: World) -> None:
+    world, settings = migrated_world, settings_of(migrated_world)
+    before = await own_settings(world, JOBS)
+    assert before["message.timestamp.type"] == "LogAppendTime"
+    await keep_for(settings, [JOBS], 30)
+    assert await own_settings(world, JOBS) == {**before, "retention.ms": str(30 * 24 * 3600 * 1000)}
+    assert (await own_settings(world, METRICS))["retention.ms"] == "-1"
     await keep_for(settings, [JOBS], None)
-    assert await read_keeping(settings.kafka_bootstrap_servers, world.topic_prefix, [JOBS, LOGS]) == before
+    assert await own_settings(world, JOBS) == before
 
 
 async def test_ids_of_jobs_that_only_the_archive_knows_are_not_given_again(pool: Pool, migrated_world: World) -> None:
