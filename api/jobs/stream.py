@@ -8,7 +8,7 @@ the next look late; nothing piles up for it here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -69,7 +69,7 @@ def sse_stream(context: Context, job_id: int, filters: Filters, stand: Stand) ->
     return StreamingResponse(_texts(context, job_id, filters, stand), media_type="text/event-stream", headers=HEADERS)
 
 
-async def _texts(context: Context, job_id: int, filters: Filters, stand: Stand) -> AsyncIterator[bytes]:
+async def _texts(context: Context, job_id: int, filters: Filters, stand: Stand) -> AsyncGenerator[bytes, None]:
     loop = asyncio.get_running_loop()
     with context.hub.listening(job_id) as happened:
         yield b"retry: %d\n\n" % RECONNECT_MS

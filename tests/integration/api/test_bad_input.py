@@ -232,7 +232,7 @@ async def test_a_bad_job_is_refused_with_every_problem_at_once(
         ("GET", "training/jobs?search=%25_", 200),
         ("GET", "datasets/999999", 404),
         ("GET", "datasets?task_type=cooking", 422),
-        ("DELETE", "training/jobs/1", 405),
+        ("DELETE", "training/jobs/999999", 404),
         ("GET", "nowhere", 404),
     ],
 )
