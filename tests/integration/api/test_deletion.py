@@ -7,12 +7,18 @@ from typing import Any
 import httpx
 
 from tests.running import create_job
+from tests.waiting import eventually
 
 
 async def ended_job(client: httpx.AsyncClient, dataset_id: int, **fields: Any) -> int:
     job_id = await create_job(client, dataset_id, **fields)
     answer = await client.post(f"training/jobs/{job_id}/stop", json={})
     assert answer.status_code == 202, answer.text
+
+    async def ended() -> bool:
+        return bool((await client.get(f"training/jobs/{job_id}")).json()["status"] == "stopped")
+
+    await eventually(ended, what="the end is applied")
     return job_id
 
 
