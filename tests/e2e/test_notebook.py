@@ -52,7 +52,7 @@ async def test_the_notebook_runs_from_its_first_cell_to_its_last(
         await publisher.close()
     for name, value in world.environment(WHAT_IF_OUTPUT=str(tmp_path)).items():
         monkeypatch.setenv(name, value)
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     assert all(not cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
     client = NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(NOTEBOOK.parent)}})
     await client.async_execute()
