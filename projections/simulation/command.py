@@ -9,14 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 from rich.console import Console
 
+from projections.archive.reading import ArchiveBroken
+from projections.runtime.failures import Unavailable
 from projections.runtime.replay import LogSilent
 from projections.settings import Settings
 from projections.simulation.past_runs import Filter
 from projections.simulation.report import notes, table
-from projections.simulation.rule_texts import RuleRefused, rules_of
-from projections.simulation.simulate import from_kafka, simulate
+from projections.simulation.rule_texts import RuleRefused, RuleText, rules_of
+from projections.simulation.simulate import Simulation, simulate, whole_history
 from projections.simulation.what_if import Score
 
 WHAT: Final = """What other rules of early stopping would have saved and cost over all runs that have ended: epochs and
@@ -73,8 +76,8 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
         since=options.since,
     )
     try:
-        found = asyncio.run(simulate(from_kafka(settings), rules, wanted, score))
-    except LogSilent as error:
+        found = asyncio.run(_simulated(settings, rules, wanted, score))
+    except (LogSilent, ArchiveBroken, Unavailable, OSError, asyncpg.PostgresError) as error:
         print(error, file=sys.stderr)
         return 1
     to_output = options.json is not None and str(options.json) == "-"
@@ -90,6 +93,13 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
     if options.plot is not None:
         draw(found, options.plot)
     return 0
+
+
+async def _simulated(
+    settings: Settings, rules: tuple[RuleText, ...], wanted: Filter, score: Score | None
+) -> Simulation:
+    async with whole_history(settings) as read:
+        return await simulate(read, rules, wanted, score)
 
 
 def _moment(text: str) -> datetime:

@@ -38,6 +38,7 @@ The answer as JSON (``Simulation.model_dump_json``), the same for the same log a
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -48,7 +49,8 @@ from events.codec import MalformedEvent, decode
 from events.dedupe import SessionMarks, TooManyGaps
 from events.envelope import Event, Record
 from events.types.vocabulary import Fact
-from projections.runtime.replay import read_topic
+from producers.database import open_pool
+from projections.archive.reading import Archive, read_history
 from projections.settings import Settings
 from projections.simulation.outcome import RuleOutcome, RunOutcome, outcome_of, outcome_over
 from projections.simulation.past_runs import Filter, PastRun, past_runs
@@ -100,14 +102,25 @@ Read = Callable[[str], AsyncIterator[list[Record]]]
 """All records of a topic in batches, each partition's in log order."""
 
 
-def from_kafka(settings: Settings) -> Read:
-    return lambda topic: read_topic(settings.kafka_bootstrap_servers, settings.topic_prefix, topic)
+@contextlib.asynccontextmanager
+async def whole_history(settings: Settings) -> AsyncIterator[Read]:
+    """What the log holds, and before it what only the archive has. Reading raises ArchiveBroken, Unavailable or
+    LogSilent.
+
+    Raises OSError or asyncpg.PostgresError where the archive's ledger cannot be reached.
+    """
+    pool = await open_pool(settings.database_url, size_max=2, name="epochlog simulate")
+    try:
+        archive = Archive.of(pool, settings)
+        yield lambda topic: read_history(archive, settings.kafka_bootstrap_servers, settings.topic_prefix, topic)
+    finally:
+        await pool.close()
 
 
 async def simulate(
     read: Read, rules: Sequence[RuleText], wanted: Filter | None = None, score: Score | None = None
 ) -> Simulation:
-    """Every ended run that ``wanted`` takes, under every rule. Raises LogSilent."""
+    """Every ended run that ``wanted`` takes, under every rule. Raises what ``read`` raises."""
     counted, everything = Counted(), dict[int, PastRun]()
     async for batch in read(JOBS):
         past_runs(counted.events(batch), everything)
