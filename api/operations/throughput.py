@@ -70,6 +70,7 @@ class Throughput:
             total = "SELECT read_model, sum(applied_events)::bigint AS applied_events"
             rows = await tx.fetch(f"{total} FROM ({counted}) AS counted GROUP BY read_model")
         now_s = time.monotonic()
-        for row in rows:
-            name = row["read_model"]
-            self.note(name, Sample(now_s, schemas[name], row["applied_events"]))
+        # A read model that has seen no partition yet has no row.
+        applied = {row["read_model"]: row["applied_events"] for row in rows}
+        for name, schema_name in schemas.items():
+            self.note(name, Sample(now_s, schema_name, applied.get(name, 0)))
