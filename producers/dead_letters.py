@@ -202,13 +202,15 @@ def _place(row: Mapping[str, Any]) -> Position:
 
 
 def _record(row: Mapping[str, Any]) -> Record:
+    # Any: a header without a value is handed on as it came.
+    headers: Any = [(name, value if value is None else base64.b64decode(value)) for name, value in row["headers"]]
     return Record(
         topic=row["topic"],
         partition=row["partition"],
         offset=row["log_offset"],
         timestamp_ms=int(row["append_time"].timestamp() * 1000),
         key=row["key"],
-        headers=[(name, base64.b64decode(value)) for name, value in row["headers"]],
+        headers=headers,
         value=row["value"],
     )
 

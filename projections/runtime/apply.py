@@ -235,13 +235,15 @@ async def _save(tx: Connection, topic: str, batch: _Batch) -> None:
 
 def _dead_letter(record: Record, reason: str) -> dict[str, Any]:
     """The original bytes, so that the record can be looked at and sent again as it was."""
+    headers: Sequence[tuple[str, bytes | None]] = record.headers
     return {
         "topic": record.topic,
         "partition": record.partition,
         "log_offset": record.offset,
         "append_time": datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
         "key": record.key,
-        "headers": [[name, base64.b64encode(value).decode()] for name, value in record.headers],
+        # Kafka allows a header without a value, whatever the client's types say.
+        "headers": [[name, base64.b64encode(value).decode() if value is not None else None] for name, value in headers],
         "value": record.value,
         "reason": reason.replace("\x00", "\\0")[:4_000],
     }

@@ -134,12 +134,13 @@ async def test_a_record_counts_once_however_often_it_is_sent_again(log: Log) -> 
 
 
 async def test_what_cannot_be_read_is_left_unless_somebody_insists_and_can_be_given_up(log: Log) -> None:
-    (place,) = await log.publisher.append(
-        [replace(record(event(session_opened()), offset=-1), headers=[("x", b"\xff")])]
-    )
+    # Kafka has headers without a value, which its client's types do not know.
+    odd: Any = [("x", b"\xff"), ("empty", None)]
+    (place,) = await log.publisher.append([replace(record(event(session_opened()), offset=-1), headers=odd)])
     await log.follow()
     (letter,) = await log.letters(reason="NOT TEXT")
     assert sorted(letter.open_in) == ["artifacts", "checkpoints", "jobs"]
+    assert list(letter.record.headers) == odd
     assert {standing.applied for standing in letter.standings} == {None}
     outcome = await log.redrive(place)
     assert outcome.done == [] and "this code cannot read it either" in outcome.skipped[0][1]
