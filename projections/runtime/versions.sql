@@ -59,9 +59,11 @@ SELECT COALESCE(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
 WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = :schema_name) AND relkind = 'r';
 
 -- name: retired_just_now$
+-- The first version of a read model replaced none: nobody can read what was before it.
 SELECT EXISTS (
-    SELECT 1 FROM write.read_models
-    WHERE projection = :projection AND state = 'live' AND flipped_at > clock_timestamp() - interval '2 minutes'
+    SELECT 1 FROM write.read_models AS live JOIN write.read_models AS old USING (projection)
+    WHERE projection = :projection AND live.state = 'live' AND old.state = 'retired'
+      AND live.flipped_at > clock_timestamp() - interval '2 minutes'
 );
 
 -- name: clock$

@@ -103,6 +103,7 @@ async def run_trainer(chaos: Chaos, job_id: int) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.full
 @pytest.mark.timeout(300)
 async def test_training_never_waits_for_a_broker_that_is_away(outage: tuple[Chaos, Broker]) -> None:
     chaos, broker = outage

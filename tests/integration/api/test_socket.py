@@ -140,6 +140,7 @@ async def test_what_cannot_be_served_is_closed_with_a_code(
         assert connection.close_code == code
 
 
+@pytest.mark.full
 async def test_a_client_that_does_not_read_is_cut_off_and_costs_nobody_anything(
     running: Running, client: httpx.AsyncClient, dataset_id: int
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -90,7 +91,7 @@ async def test_a_rebuild_is_killed_seen_run_again_and_taken_back(running: Runnin
         assert (seen["last"]["purpose"], seen["last"]["state"]) == ("rebuild", "interrupted")
     code, text = await run(world, "rebuild", "metrics")
     assert code == 0 and f"{schema}_2 is live" in text and "flip-back metrics" in text, text
-    assert "0 of 50 events" not in text, "it did not go on where it was killed"
+    assert not re.search(r"\b0 of 50 events", text), "it did not go on where it was killed"
     seen = await shown(running)
     assert (seen["live"]["schema"], seen["flip_back_to"]["schema"]) == (f"{schema}_2", f"{schema}_1")
     assert (seen["last"]["state"], seen["last"]["result"]["equal"]) == ("done", True)

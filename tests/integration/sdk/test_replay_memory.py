@@ -82,11 +82,11 @@ def grown(world: World, topic: str, source: str, what: str) -> tuple[int, int]:
 
 async def test_events_are_read_in_the_memory_of_some(world: World) -> None:
     numbers = random.Random(1)
-    count = 2_000
+    count = 3_000
     size_bytes = await fill(world, LOGS, lambda: log_written(numbers.randbytes(30_000).hex()), count)
     await archived(world, LOGS, count, 60_000)
-    assert size_bytes > 120_000_000
-    for source, mib_max in (("kafka", 40), ("archive", 130)):
+    assert size_bytes > 180_000_000
+    for source, mib_max in (("kafka", 60), ("archive", 170)):
         rows, mib = await asyncio.to_thread(grown, world, LOGS, source, "events")
         assert rows == count
         assert mib < mib_max, source

@@ -120,6 +120,7 @@ async def test_what_anybody_puts_into_a_topic_is_archived_as_it_is(pool: Pool, m
 STEPS = (1, 2, 3, 4, 5, 6, 8)
 
 
+@pytest.mark.full
 async def test_killed_between_any_two_steps_it_goes_on_with_the_same_files(
     pool: Pool, migrated_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ async def test_two_archivers_at_once_share_the_work(pool: Pool, migrated_world: 
     await assert_exactly_once(migrated_world, pool)
 
 
+@pytest.mark.full
 async def test_the_process_survives_kill_9_and_goes_on(pool: Pool, migrated_world: World) -> None:
     world = migrated_world
     quick = {"EPOCHLOG_ARCHIVE_AGE_S": "0.1", "EPOCHLOG_ARCHIVE_PART_RECORDS": "2"}
