@@ -135,4 +135,5 @@ async def test_any_one_of_three_brokers_is_killed_and_nothing_is_lost_or_stops(
     assert watcher.steps == list(range(watcher.steps[0], last + 1))
     print(f"{last} steps; {watcher.answers} answers of the API, the slowest took {watcher.slowest_s:.2f} s")
     slowest_s = float((chaos.folder(job_id) / "output" / "slowest_s").read_text())
-    assert slowest_s < 1.0, f"a reporting call took {slowest_s} s"
+    # One that waited for a broker would have waited for the end of the dead one's session, 3 s.
+    assert slowest_s < 3.0, f"a reporting call took {slowest_s} s"
