@@ -17,10 +17,10 @@ _NAME: Final = re.compile(r"\bepochlog_\w+")
 
 
 def tool(name: str) -> str:
-    """A program of Prometheus. Skips the test, with the remedy, where there is none and none could be installed."""
+    """A program of Prometheus. Fails the test with the remedy where there is none."""
     found = find(name)
     if found is None:
-        pytest.skip(f"{name} is not there, and `make test` could not bring it: {REMEDY}")
+        pytest.fail(f"{name} is not there; `make test` brings it, or: {REMEDY}")
     return found
 
 
