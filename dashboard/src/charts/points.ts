@@ -65,6 +65,13 @@ export function joined(known: Points, more: Points): Points {
   return result;
 }
 
+/** The points after a time (Unix seconds). */
+export function newerThan(points: Points, time: number): Points {
+  const kept = points.times.map((one) => one > time);
+  const of = <T,>(column: T[]): T[] => column.filter((_, place) => kept[place]);
+  return { steps: of(points.steps), epochs: of(points.epochs), times: of(points.times), values: of(points.values) };
+}
+
 /** The last step that was seen of each epoch: where a report of the whole epoch stands on an axis of steps. */
 export function lastSteps(all: Iterable<Points>): Map<number, number> {
   const last = new Map<number, number>();

@@ -5,7 +5,7 @@ import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { get } from "../api/client";
 import { LiveJob, type Connection, type Frame } from "../api/live";
 import type { Job, LogLine, Series } from "../api/types";
-import { fromAnswer, fromFrame, joined, type Points } from "../charts/points";
+import { fromAnswer, fromFrame, joined, newerThan, type Points } from "../charts/points";
 
 /** Points of one series that are drawn at most when the server samples: more than a screen has columns. */
 const POINTS_MAX = 2_000;
@@ -48,6 +48,7 @@ export function useJob(id: number): Followed {
   const timer = useRef<number | undefined>(undefined);
   const livePoints = useRef<Map<string, Points>>(new Map());
   const liveCount = useRef(0);
+  const loads = useRef(0);
 
   const change = useCallback((part: Partial<Shown>) => {
     now.current = { ...now.current, ...part };
@@ -67,11 +68,21 @@ export function useJob(id: number): Followed {
 
   const loadSeries = useCallback(async () => {
     liveCount.current = 0;
+    loads.current += 1;
+    const turn = loads.current;
+    const before = livePoints.current;
     // What is live now and later may be in the answer or not: whatever it lacks is added.
     const since = (livePoints.current = new Map());
     try {
       const answer = await get<{ series: Series[] }>(`/training/jobs/${id}/metrics/series`, { max_points: POINTS_MAX });
+      // Answers may overtake each other: the last one that was asked for knows most.
+      if (turn !== loads.current) return;
       const series = new Map(answer.series.map((one) => [one.name, fromAnswer(one)]));
+      // The read model may be behind the log: what came live before the question is not in the answer by that alone.
+      for (const [name, points] of before) {
+        const known = series.get(name) ?? EMPTY;
+        series.set(name, joined(known, newerThan(points, known.times.at(-1) ?? -Infinity)));
+      }
       for (const [name, points] of since) series.set(name, joined(series.get(name) ?? EMPTY, points));
       const totals = new Map(answer.series.map((one) => [one.name, { total: one.total_points, sampled: one.sampled }]));
       change({ series, totals, error: null });
