@@ -47,7 +47,7 @@ async def client(running: Running) -> AsyncIterator[httpx.AsyncClient]:
 @pytest_asyncio.fixture
 async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
-        pytest.skip("there is no Chromium, and `make test` could not install it: apt-get install chromium")
+        pytest.fail("there is no Chromium, and `make test` could not install it: apt-get install chromium")
     async with async_playwright() as playwright:
         # As root Chromium has no sandbox of its own; the page it opens is ours.
         found = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
